@@ -1,0 +1,50 @@
+"""Durable workflows as graphs of plain functions.
+
+Public names are imported on first use (PEP 562), so that ``import abstractruntime`` stays light: it pulls in
+neither SQLAlchemy nor Celery nor any integration.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES: dict[str, tuple[str, ...]] = {
+    "core.models": ("Effect", "EffectType", "RunState", "RunStatus", "StepPlan", "WaitReason", "WaitState"),
+    "core.spec": ("WorkflowSpec",),
+    "core.runtime": ("Runtime",),
+    "core.policy": (
+        "DefaultEffectPolicy",
+        "EffectPolicy",
+        "NoRetryPolicy",
+        "RetryPolicy",
+        "compute_idempotency_key",
+    ),
+    "identity": ("ActorFingerprint",),
+    "storage.base": ("QueryableRunStore",),
+    "storage.in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
+    "storage.sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
+}
+# Ours, beyond the published names: reachable here, not part of ``__all__``.
+_ALSO: dict[str, tuple[str, ...]] = {
+    "app": ("App", "Cron", "Every"),
+}
+_SUBPACKAGES = ("core", "identity", "storage")
+_HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name in names}
+
+__version__ = "0.5.0"
+__all__ = sorted(name for names in _HOMES.values() for name in names)  # computed from one table
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME_OF:
+        value: object = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    elif name in _SUBPACKAGES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})

@@ -1,0 +1,33 @@
+"""Time and identity as ports, so that a seeded simulation can drive the kernel (`DESIGN §7.1`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import uuid4
+
+from .models import utc_now
+
+__all__ = ["Environment"]
+
+
+def _random_id() -> str:
+    return str(uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a driver's time and fresh ids come from.
+
+    Attributes:
+        now: the current time, aware UTC. A fleet gives the database's clock (`DESIGN §3`).
+        new_id: a fresh unique id (36 characters for UUIDs).
+    """
+
+    now: Callable[[], datetime] = field(default=utc_now)
+    new_id: Callable[[], str] = field(default=_random_id)
+
+    def now_iso(self) -> str:
+        """``now`` as ISO 8601 text."""
+        return self.now().isoformat()

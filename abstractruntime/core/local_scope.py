@@ -1,0 +1,162 @@
+"""The in-process side of built-in effects: children run here, events resume listeners here."""
+
+from __future__ import annotations
+
+import logging
+from copy import deepcopy
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from .effect_step import EffectStep
+from .effects.scope import ChildStart, Deliveries, Emission, ScopeError
+from .models import RunState, RunStatus, WaitReason
+from .persistence import is_controlled
+from .resume import wait_keys
+from .spec import WorkflowSpec
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+__all__ = ["LocalScope"]
+
+logger = logging.getLogger(__name__)
+
+MAX_LISTENERS = 10_000
+_QUERY_METHODS = ("list_runs", "list_due_wait_until", "list_children")
+
+
+class LocalScope:
+    """`EffectScope` over a `Runtime` and its stores, for one attempt of one effect."""
+
+    def __init__(self, runtime: Runtime, run: RunState, step: EffectStep) -> None:
+        self._runtime = runtime
+        self._run = run
+        self._step = step
+
+    def now(self) -> datetime:
+        return self._runtime.environment.now()
+
+    def find_workflow(self, workflow_id: str) -> WorkflowSpec | None:
+        registry = self._runtime.workflow_registry
+        if registry is None:
+            raise ScopeError(
+                "start_subworkflow requires a workflow_registry. "
+                "Pass Runtime(workflow_registry=...) or call set_workflow_registry(...)."
+            )
+        workflow: WorkflowSpec | None = registry.get(workflow_id)
+        return workflow
+
+    def load_run(self, run_id: str) -> RunState | None:
+        run: RunState | None = self._runtime.run_store.load(run_id)
+        return run
+
+    def child_traces(self, run_id: str) -> dict[str, Any]:
+        return self._runtime.get_node_traces(run_id)
+
+    def start_child(self, child: ChildStart) -> RunState:
+        self._check_depth(child)
+        run_id = self._child_id()
+        state = self._runtime.run_store.load(run_id)
+        if state is None:
+            self._runtime.start_as(
+                run_id,
+                workflow=child.workflow,
+                vars=child.vars,
+                actor_id=child.parent.actor_id,
+                session_id=child.session_id,
+                parent_run_id=child.parent.run_id,
+            )
+            state = self._runtime.get_state(run_id)
+        return state if child.detached else self._drive(child.workflow, state)
+
+    def _child_id(self) -> str:
+        """The same id when the same step runs again after a crash: a child is never started twice.
+
+        The checkpoint's ``updated_at`` names the step: every commit changes it (`spec/02 §15 D-4a`).
+        """
+        name = f"{self._run.run_id}|{self._run.updated_at}|{self._step.key}|{self._step.attempt}"
+        return str(uuid5(NAMESPACE_URL, name))
+
+    def _check_depth(self, child: ChildStart) -> None:
+        limit = self._runtime.config.max_subworkflow_depth
+        depth, ancestor = 1, child.parent
+        while ancestor.parent_run_id:
+            depth += 1
+            if depth > limit:
+                raise ScopeError(
+                    f"Subworkflow '{child.workflow.workflow_id}' not started: nesting is limited to {limit} "
+                    "levels (RuntimeConfig.max_subworkflow_depth)"
+                )
+            parent = self._runtime.run_store.load(ancestor.parent_run_id)
+            if parent is None:
+                return
+            ancestor = parent
+
+    def _drive(self, workflow: WorkflowSpec, state: RunState) -> RunState:
+        try:
+            while state.status is RunStatus.RUNNING:
+                before = (state.current_node, state.updated_at)
+                state = self._runtime.tick(workflow=workflow, run_id=state.run_id)
+                if state.status is RunStatus.RUNNING and (state.current_node, state.updated_at) == before:
+                    return state  # somebody else drives it: the parent waits for its end
+        except Exception as exc:
+            # A child whose own code raised must not stay RUNNING with nobody to drive it (spec/01 §19.6).
+            logger.warning("subworkflow run %s raised", state.run_id, exc_info=True)
+            return self._runtime.fail_run(state.run_id, str(exc))
+        return state
+
+    def deliver(self, emission: Emission) -> Deliveries:
+        store = self._runtime.run_store
+        if not all(hasattr(store, name) for name in _QUERY_METHODS):
+            raise ScopeError(
+                "emit_event requires a QueryableRunStore to find waiting runs. "
+                f"{type(store).__name__} has no list_runs/list_due_wait_until/list_children."
+            )
+        waiting: list[RunState] = store.list_runs(
+            status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=MAX_LISTENERS
+        )
+        keys = {emission.wait_key, emission.wildcard_key}
+        listeners = [
+            run
+            for run in waiting
+            if run.waiting and keys & set(wait_keys(run.waiting)) and not is_controlled(run)
+        ]
+        if listeners and self._runtime.workflow_registry is None:
+            raise ScopeError(
+                "emit_event requires a workflow_registry to resume target runs. "
+                "Pass Runtime(workflow_registry=...) or call set_workflow_registry(...)."
+            )
+        deliveries = Deliveries([self._resume(listener, emission) for listener in listeners])
+        if not listeners:
+            deliveries.listeners = _session_listeners(waiting, emission)
+        return deliveries
+
+    def _resume(self, listener: RunState, emission: Emission) -> dict[str, Any]:
+        registry = self._runtime.workflow_registry
+        workflow = registry.get(listener.workflow_id) if registry is not None else None
+        if workflow is None:
+            return {"run_id": listener.run_id, "status": "skipped", "error": "workflow_not_registered"}
+        try:
+            state = self._runtime.resume(
+                workflow=workflow,
+                run_id=listener.run_id,
+                wait_key=listener.waiting.wait_key if listener.waiting else None,
+                payload=deepcopy(emission.envelope),
+                max_steps=emission.max_steps,
+            )
+        except Exception as exc:
+            logger.warning(
+                "event %s failed for listener %s", emission.wait_key, listener.run_id, exc_info=True
+            )
+            return {"run_id": listener.run_id, "status": "error", "error": str(exc)}
+        return {"run_id": listener.run_id, "status": state.status.value}
+
+
+def _session_listeners(waiting: list[RunState], emission: Emission) -> list[str]:
+    """Names that runs of the emitter's session wait for: help for an event nobody heard."""
+    prefix = emission.wildcard_key.removesuffix("*")
+    if not prefix.startswith("evt:session:"):
+        return []
+    keys = [key for run in waiting if run.waiting for key in wait_keys(run.waiting)]
+    return list(dict.fromkeys(key.removeprefix(prefix) for key in keys if key.startswith(prefix)))

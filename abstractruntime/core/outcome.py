@@ -1,0 +1,100 @@
+"""What an effect handler answers, and how a host's handler is called (`spec/01 §8.3`)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .models import Effect, RunState, WaitState
+
+__all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "invoke"]
+
+
+@dataclass(frozen=True)
+class EffectOutcome:
+    """How an effect ended: ``completed`` (result), ``waiting`` (wait) or ``failed`` (error)."""
+
+    status: str
+    result: dict[str, Any] | None = None
+    wait: WaitState | None = None
+    error: str | None = None
+
+    @classmethod
+    def completed(cls, result: dict[str, Any] | None = None) -> EffectOutcome:
+        """The effect is done."""
+        return cls(status="completed", result=result)
+
+    @classmethod
+    def waiting(cls, wait: WaitState) -> EffectOutcome:
+        """The run parks until ``wait`` is resumed."""
+        return cls(status="waiting", wait=wait)
+
+    @classmethod
+    def failed(cls, error: str) -> EffectOutcome:
+        """The effect did not succeed; the policy decides about another attempt."""
+        return cls(status="failed", error=error)
+
+
+EffectHandler = Callable[..., EffectOutcome]
+"""``handler(run, effect, default_next_node)`` or ``handler(run, effect)``; any callable object works."""
+
+BoundHandler = Callable[[RunState, Effect, "str | None"], EffectOutcome]
+"""A handler that certainly takes three positional arguments."""
+
+
+def bind_handler(handler: EffectHandler) -> BoundHandler:
+    """Adapt a handler of two or three positional parameters; only positional ones count.
+
+    A callable without a readable signature (some C functions) is called with three arguments.
+    """
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):
+        return _without_signature(handler)
+    kinds = [parameter.kind for parameter in parameters]
+    positional = sum(
+        kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
+    )
+    if inspect.Parameter.VAR_POSITIONAL in kinds or positional >= 3:
+        return handler
+    return lambda run, effect, default_next: handler(run, effect)
+
+
+def _without_signature(handler: EffectHandler) -> BoundHandler:
+    def call(run: RunState, effect: Effect, default_next: str | None) -> EffectOutcome:
+        try:
+            return handler(run, effect, default_next)
+        except TypeError as exc:
+            # A traceback of one frame means the call itself was refused: the handler has not run.
+            if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
+                raise
+            return handler(run, effect)
+
+    return call
+
+
+def invoke(handler: BoundHandler, run: RunState, effect: Effect, default_next: str | None) -> EffectOutcome:
+    """Call a handler exactly once; whatever it does becomes a well-formed outcome (`spec/01 §5.6`)."""
+    try:
+        outcome = handler(run, effect, default_next)
+    except Exception as exc:
+        return EffectOutcome.failed(f"Effect handler raised exception: {exc}")
+    return _well_formed(outcome)
+
+
+def _well_formed(outcome: object) -> EffectOutcome:
+    status = getattr(outcome, "status", None)
+    if status is None:
+        return EffectOutcome.failed(
+            f"Effect handler returned {type(outcome).__name__} instead of an EffectOutcome; "
+            "return EffectOutcome.completed(...), .waiting(...) or .failed(...)"
+        )
+    assert isinstance(outcome, EffectOutcome) or hasattr(outcome, "error")
+    wait = getattr(outcome, "wait", None)
+    if status == "waiting" and wait is None:
+        return EffectOutcome.failed("Effect handler returned a waiting outcome without a WaitState")
+    if status in ("completed", "waiting"):
+        return outcome  # type: ignore[return-value]  # duck-typed outcomes are accepted, as by the contract
+    return EffectOutcome.failed(getattr(outcome, "error", None) or "unknown error")

@@ -1,0 +1,453 @@
+"""The in-process driver: one kernel over any pair of stores (`spec/01 §8`, §9).
+
+`Runtime` loads a run, lets its node plan, carries effects out and commits what `transition`, `resume` and
+`control` say. A fleet has its own driver (package ``workers``) over the same kernel.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from . import control, transition
+from .config import RuntimeConfig
+from .derived import Derived
+from .effect_step import EffectStep
+from .effects import BUILTIN_EFFECTS
+from .environment import Environment
+from .errors import InvalidInputError
+from .limits import check_limits, limit_status
+from .local_scope import LocalScope
+from .models import Effect, EffectType, LimitWarning, RunState, RunStatus, StepPlan, utc_now, utc_now_iso
+from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler, invoke
+from .persistence import LedgerPort, Persistence, RunStorePort, is_controlled
+from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
+from .resume import check_resumable, due_time, resumed, woken
+from .reuse import ReuseLookup
+from .spec import RunContext, WorkflowSpec
+from .starting import new_run
+from .step import begin_effect, checked_plan, unencodable_step
+from .traces import attach_traces, derive_traces, empty_trace
+
+__all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "utc_now", "utc_now_iso"]
+
+
+class DefaultRunContext:
+    """What node handlers receive as their second argument unless the host passes its own object."""
+
+    def now_iso(self) -> str:
+        """The current UTC time as ISO 8601 text."""
+        return utc_now_iso()
+
+
+def _ensure_tool_calls_have_runtime_ids(*, effect: Effect, idempotency_key: str) -> Effect:
+    """Kept for hosts that import it (`spec/01 §1.3`); see `policy.with_runtime_call_ids`."""
+    return with_runtime_call_ids(effect, idempotency_key)
+
+
+class Runtime:
+    """Runs workflows durably in this process.
+
+    Args:
+        run_store: keeps checkpoints (``save``, ``load``; some effects need its query methods).
+        ledger_store: keeps the append-only ledger (``append``, ``list``).
+        effect_handlers: by effect type; merged over the built-in effects, so a host may replace those.
+        context: handed to node handlers; default `DefaultRunContext`.
+        workflow_registry: anything with ``get(workflow_id)``; needed for subworkflows and event delivery.
+        artifact_store: where large or evidential payloads live.
+        effect_policy: attempts, backoff and idempotency keys; default: one attempt.
+        config: limits and defaults seeded into new runs.
+        chat_summarizer: used by memory compaction.
+        environment: clock and ids; default: the real ones.
+
+    All arguments are keyword-only (`spec/01 §8.1`).
+    """
+
+    def __init__(
+        self,
+        *,
+        run_store: RunStorePort,
+        ledger_store: LedgerPort,
+        effect_handlers: Mapping[EffectType, EffectHandler] | None = None,
+        context: RunContext | None = None,
+        workflow_registry: Any = None,
+        artifact_store: Any = None,
+        effect_policy: EffectPolicy | None = None,
+        config: RuntimeConfig | None = None,
+        chat_summarizer: Any = None,
+        environment: Environment | None = None,
+    ) -> None:
+        self._stores = Persistence(run_store, ledger_store)
+        self._handlers: dict[EffectType, BoundHandler] = {
+            kind: bind_handler(handler) for kind, handler in (effect_handlers or {}).items()
+        }
+        self._context = DefaultRunContext() if context is None else context
+        self._workflow_registry = workflow_registry
+        self._artifact_store = artifact_store
+        self._effect_policy = DefaultEffectPolicy() if effect_policy is None else effect_policy
+        self._config = RuntimeConfig() if config is None else config
+        self._chat_summarizer = chat_summarizer
+        self.environment = environment or Environment()
+
+    # -- what the runtime was given -------------------------------------------------------------
+
+    @property
+    def run_store(self) -> Any:
+        """The run store passed in."""
+        return self._stores.run_store
+
+    @property
+    def ledger_store(self) -> Any:
+        """The ledger store passed in."""
+        return self._stores.ledger_store
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """Limits and defaults of new runs."""
+        return self._config
+
+    @property
+    def workflow_registry(self) -> Any:
+        """Where workflows of children and event listeners are looked up, or ``None``."""
+        return self._workflow_registry
+
+    def set_workflow_registry(self, registry: Any) -> None:
+        """Replace the workflow registry."""
+        self._workflow_registry = registry
+
+    @property
+    def artifact_store(self) -> Any:
+        """The artifact store, or ``None``."""
+        return self._artifact_store
+
+    def set_artifact_store(self, store: Any) -> None:
+        """Replace the artifact store."""
+        self._artifact_store = store
+
+    @property
+    def effect_policy(self) -> EffectPolicy:
+        """Attempts, backoff and idempotency keys."""
+        return self._effect_policy
+
+    def set_effect_policy(self, policy: EffectPolicy) -> None:
+        """Replace the effect policy."""
+        self._effect_policy = policy
+
+    @property
+    def chat_summarizer(self) -> Any:
+        """The summariser used by memory compaction, or ``None``."""
+        return self._chat_summarizer
+
+    # -- start, tick, resume --------------------------------------------------------------------
+
+    def start(
+        self,
+        *,
+        workflow: WorkflowSpec,
+        vars: dict[str, Any] | None = None,
+        actor_id: str | None = None,
+        session_id: str | None = None,
+        parent_run_id: str | None = None,
+    ) -> str:
+        """Create a RUNNING run at the entry node, save it, execute nothing (`spec/01 §9.1`).
+
+        Returns:
+            the run id (a UUID4).
+        """
+        return self.start_as(
+            self.environment.new_id(),
+            workflow=workflow,
+            vars=vars,
+            actor_id=actor_id,
+            session_id=session_id,
+            parent_run_id=parent_run_id,
+        )
+
+    def start_as(
+        self,
+        run_id: str,
+        *,
+        workflow: WorkflowSpec,
+        vars: dict[str, Any] | None = None,
+        actor_id: str | None = None,
+        session_id: str | None = None,
+        parent_run_id: str | None = None,
+    ) -> str:
+        """`start` under an id of the caller's choice."""
+        run = new_run(
+            workflow,
+            config=self._config,
+            env=self.environment,
+            vars=vars,
+            actor_id=actor_id,
+            session_id=session_id,
+            parent_run_id=parent_run_id,
+            run_id=run_id,
+        )
+        self._stores.run_store.save(run)
+        return run.run_id
+
+    def tick(self, *, workflow: WorkflowSpec, run_id: str, max_steps: int = 100) -> RunState:
+        """Let the run take up to ``max_steps`` node executions (`spec/01 §9.2`).
+
+        Returns at once, without change, when the run is terminal, paused, or waits for something that is
+        not due. If another thread of this process drives the run already, its stored state is returned.
+
+        Raises:
+            UnknownRunError: (a ``KeyError``) no such run.
+            InvalidInputError: (a ``ValueError``) the workflow is not the run's.
+            Exception: whatever a node handler raises; the run stays RUNNING.
+        """
+        with self._stores.driving(run_id) as mine:
+            run, token = self._load(run_id)
+            if run.workflow_id != workflow.workflow_id:
+                raise InvalidInputError(
+                    f"Run '{run_id}' belongs to workflow '{run.workflow_id}', not '{workflow.workflow_id}'"
+                )
+            if not mine or run.is_terminal or control.is_paused(run):
+                return run
+            if run.status is RunStatus.WAITING:
+                due = due_time(run)
+                if due is None or self.environment.now() < due:
+                    return run
+                lost = self._stores.commit(run, token, woken(run, self.environment))
+                run, token = self._load(run_id)
+                if lost is not None:
+                    return run
+            reuse = ReuseLookup(self._stores.ledger_store, run_id)
+            for _ in range(max_steps):
+                if run.status is not RunStatus.RUNNING:
+                    break
+                run, token = self._one_step(workflow, run, token, reuse)
+            return run
+
+    def resume(
+        self,
+        *,
+        workflow: WorkflowSpec,
+        run_id: str,
+        wait_key: str | None,
+        payload: Any,
+        max_steps: int = 100,
+        override_node: str | None = None,
+    ) -> RunState:
+        """Give a waiting run what it waits for and let it go on (`spec/01 §9.3`).
+
+        Args:
+            wait_key: must equal the stored key; ``None`` resumes any wait.
+            payload: any JSON value; stored at the wait's ``result_key``.
+            max_steps: 0 only records the resumption.
+            override_node: go on at this node instead of the wait's.
+
+        Raises:
+            UnknownRunError: (a ``KeyError``) no such run.
+            WaitMismatchError: (a ``ValueError``) paused, not waiting, or another key.
+        """
+        with self._stores.locked(run_id):
+            run = self._stores.load(run_id)
+            check_resumable(run, wait_key)
+            change = resumed(run, deepcopy(payload), self.environment, override_node=override_node)
+            for record in change.records:
+                self._stores.append_best_effort(record)
+            self._stores.write(transition.Transition(change.run, closing=change.closing))
+        if change.run.is_terminal or max_steps <= 0:
+            return self._with_traces(change.run)
+        return self.tick(workflow=workflow, run_id=run_id, max_steps=max_steps)
+
+    # -- control --------------------------------------------------------------------------------
+
+    def cancel_run(self, run_id: str, *, reason: str | None = None) -> RunState:
+        """End the run CANCELLED; a terminal run stays as it is. Children are not touched (`spec/01 §9.4`)."""
+        return self._control(run_id, lambda run: control.cancelled(run, self.environment, reason=reason))
+
+    def pause_run(self, run_id: str, *, reason: str | None = None) -> RunState:
+        """Stop the run until `resume_run`; a run that asks a person keeps asking (`spec/01 §9.5`)."""
+        return self._control(run_id, lambda run: control.paused(run, self.environment, reason=reason))
+
+    def resume_run(self, run_id: str) -> RunState:
+        """Undo `pause_run`; executes nothing (`spec/01 §9.5`)."""
+        return self._control(run_id, lambda run: control.unpaused(run, self.environment))
+
+    def fail_run(self, run_id: str, error: str) -> RunState:
+        """End the run FAILED because whoever drove it gave up; a terminal run stays as it is."""
+        return self._control(
+            run_id, lambda run: None if run.is_terminal else transition.failed(run, error, self.environment)
+        )
+
+    def update_limits(self, run_id: str, updates: dict[str, Any]) -> None:
+        """Set known keys of ``_limits``; others are ignored, values are not checked (`spec/01 §9.9`)."""
+        self._control(run_id, lambda run: control.limits_updated(run, updates, self.environment))
+
+    def _control(self, run_id: str, change: Callable[[RunState], transition.Transition | None]) -> RunState:
+        with self._stores.locked(run_id):
+            run = self._stores.load(run_id)
+            made = change(run)
+            if made is not None:
+                self._stores.write(made)
+                run = made.run
+        return self._with_traces(run)
+
+    # -- inspection -----------------------------------------------------------------------------
+
+    def get_state(self, run_id: str) -> RunState:
+        """The stored run. Raises `UnknownRunError` (a ``KeyError``)."""
+        return self._with_traces(self._stores.load(run_id))
+
+    def get_ledger(self, run_id: str) -> list[dict[str, Any]]:
+        """The run's ledger records in order; ``[]`` for an unknown run."""
+        return self._stores.ledger_store.list(run_id)
+
+    def subscribe_ledger(
+        self, callback: Callable[[dict[str, Any]], None], *, run_id: str | None = None
+    ) -> Callable[[], None]:
+        """Receive each record appended in this process; returns the function that ends it.
+
+        Raises:
+            RuntimeError: the ledger store can't notify (`spec/01 §9.7`).
+        """
+        subscribe = getattr(self._stores.ledger_store, "subscribe", None)
+        if subscribe is None:
+            raise RuntimeError(
+                "Configured LedgerStore does not support subscriptions. Wrap it with ObservableLedgerStore."
+            )
+        unsubscribe: Callable[[], None] = subscribe(callback, run_id=run_id)
+        return unsubscribe
+
+    def get_node_traces(self, run_id: str) -> dict[str, Any]:
+        """All node traces of the run (`spec/01 §11.1`)."""
+        run = self._stores.load(run_id)
+        runtime = run.vars.get("_runtime")
+        marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
+        return derive_traces(self._stores.ledger_store.list(run_id), marks)
+
+    def get_node_trace(self, run_id: str, node_id: str) -> dict[str, Any]:
+        """One node's trace, or ``{"node_id": ..., "steps": []}``."""
+        trace: dict[str, Any] = self.get_node_traces(run_id).get(node_id) or empty_trace(node_id)
+        return trace
+
+    def list_evidence(self, run_id: str) -> list[dict[str, Any]]:
+        """Evidence entries of the run's memory spans, in order."""
+        runtime = self._stores.load(run_id).vars.get("_runtime")
+        spans = runtime.get("memory_spans") if isinstance(runtime, dict) else None
+        if not isinstance(spans, list):
+            return []
+        return [deepcopy(span) for span in spans if isinstance(span, dict) and span.get("kind") == "evidence"]
+
+    def load_evidence(self, evidence_id: str) -> dict[str, Any] | None:
+        """The evidence object stored under this artifact id, ``None`` if missing or not an object.
+
+        Raises:
+            RuntimeError: the runtime has no artifact store.
+        """
+        if self._artifact_store is None:
+            raise RuntimeError(
+                "Evidence requires an ArtifactStore; configure runtime.set_artifact_store(...)"
+            )
+        value = self._artifact_store.load_json(evidence_id)
+        return value if isinstance(value, dict) else None
+
+    def get_limit_status(self, run_id: str) -> dict[str, Any]:
+        """Iterations, tokens and history against their limits (`spec/01 §9.9`)."""
+        return limit_status(self._stores.load(run_id).vars)
+
+    def check_limits(self, run: RunState) -> list[LimitWarning]:
+        """Limits that are close or exceeded; advisory, nothing is stopped."""
+        return check_limits(run)
+
+    # -- one step -------------------------------------------------------------------------------
+
+    def _load(self, run_id: str) -> tuple[RunState, object]:
+        token = self._stores.token(run_id)
+        return self._with_traces(self._stores.load(run_id)), token
+
+    def _with_traces(self, run: RunState) -> RunState:
+        attach_traces(run, lambda: self._stores.ledger_store.list(run.run_id))
+        return run
+
+    def _one_step(
+        self, workflow: WorkflowSpec, run: RunState, token: object, reuse: ReuseLookup
+    ) -> tuple[RunState, object]:
+        moved = self._stores.changed_since(run, token)
+        if moved is not None:
+            # Somebody changed the run between two steps: go on from what is stored (spec/01 §14 a).
+            run, token = self._load(run.run_id)
+            if run.status is not RunStatus.RUNNING or is_controlled(run):
+                return run, token
+        node = workflow.get_node(run.current_node)
+        plan = checked_plan(node(run, self._context), run.current_node)
+        if plan.complete_output is not None:
+            return self._commit(run, token, transition.completed_by_plan(run, plan, self.environment))
+        if plan.effect is None:
+            return self._commit(run, token, transition.advanced(run, plan, self.environment))
+        return self._effect_step(run, token, plan, plan.effect, reuse)
+
+    def _effect_step(
+        self, run: RunState, token: object, plan: StepPlan, effect: Effect, reuse: ReuseLookup
+    ) -> tuple[RunState, object]:
+        begun = begin_effect(run, plan, self._effect_policy)
+        if isinstance(begun, str):
+            step, outcome = unencodable_step(plan, effect), EffectOutcome.failed(begun)
+            self._record_attempt(run, step, outcome)
+            return self._commit(run, token, transition.effect_ended(run, step, outcome, self.environment))
+        prior = reuse.completed(begun.key)
+        if prior is not None:
+            outcome = EffectOutcome.completed(prior.result)
+            change = transition.effect_ended(run, begun, outcome, self.environment, reused=True)
+            return self._commit(run, token, change)
+        return self._attempts(run, token, begun, reuse)
+
+    def _attempts(
+        self, run: RunState, token: object, step: EffectStep, reuse: ReuseLookup
+    ) -> tuple[RunState, object]:
+        """Try the effect as often as the policy allows (`spec/01 §5.6`)."""
+        while True:
+            claimed, started = step.started(run, self.environment)
+            self._stores.ledger_store.append(started)
+            outcome = self._execute(run, claimed)
+            self._stores.ledger_store.append(
+                transition.effect_record(run, claimed, outcome, self.environment)
+            )
+            if outcome.status != "failed" or step.attempt >= step.max_attempts:
+                if outcome.status == "completed":
+                    reuse.remember(step.key, outcome.result)
+                change = transition.effect_ended(run, claimed, outcome, self.environment)
+                return self._commit(run, token, change)
+            backoff = self._effect_policy.backoff_seconds(effect=step.effect, attempt=step.attempt)
+            if backoff > 0:
+                time.sleep(backoff)
+            moved = self._stores.changed_since(run, token)
+            if moved is not None and is_controlled(moved):
+                return self._load(run.run_id)
+            step = step.next_attempt()
+
+    def _record_attempt(self, run: RunState, step: EffectStep, outcome: EffectOutcome) -> None:
+        claimed, started = step.started(run, self.environment)
+        self._stores.ledger_store.append(started)
+        self._stores.ledger_store.append(transition.effect_record(run, claimed, outcome, self.environment))
+
+    def _execute(self, run: RunState, step: EffectStep) -> EffectOutcome:
+        handler = self._handlers.get(step.effect.type)
+        if handler is not None:
+            return invoke(handler, run, step.effect, step.next_node)
+        builtin = BUILTIN_EFFECTS.get(step.effect.type)
+        if builtin is None:
+            return EffectOutcome.failed(f"No effect handler registered for {step.effect.type.value}")
+        scope = LocalScope(self, run, step)
+        return invoke(
+            lambda state, effect, default_next: builtin(state, effect, default_next, scope),
+            run,
+            step.effect,
+            step.next_node,
+        )
+
+    def _commit(self, run: RunState, token: object, change: transition.Transition) -> tuple[RunState, object]:
+        lost = self._stores.commit(run, token, change)
+        if lost is not None:
+            return self._load(run.run_id)
+        runtime = change.run.vars.get("_runtime")
+        traces = runtime.get("node_traces") if isinstance(runtime, dict) else None
+        if isinstance(traces, Derived):
+            traces.refresh()
+        return change.run, self._stores.token(run.run_id)

@@ -1,0 +1,47 @@
+"""From a node's plan to an effect step (`spec/01 §3.3`, §5)."""
+
+from __future__ import annotations
+
+from .effect_step import EffectStep
+from .errors import InvalidInputError
+from .models import Effect, RunState, StepPlan
+from .policy import EffectPolicy, with_runtime_call_ids
+
+__all__ = ["begin_effect", "checked_plan", "unencodable_step"]
+
+
+def checked_plan(plan: object, node_id: str) -> StepPlan:
+    """What a node returned, if it is a plan.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not isinstance(plan, StepPlan):
+        raise InvalidInputError(
+            f"Node '{node_id}' returned {type(plan).__name__}; a node must return a StepPlan"
+        )
+    return plan
+
+
+def begin_effect(run: RunState, plan: StepPlan, policy: EffectPolicy) -> EffectStep | str:
+    """The effect step of a plan, or why it can't begin (its payload is not JSON)."""
+    effect = plan.effect
+    if effect is None:
+        raise InvalidInputError(f"Node '{plan.node_id}' asked for no effect")
+    try:
+        key = policy.idempotency_key(run=run, node_id=plan.node_id, effect=effect)
+    except (TypeError, ValueError) as exc:
+        return f"Effect payload is not JSON-serialisable: {exc}"
+    return EffectStep(
+        node_id=plan.node_id,
+        effect=with_runtime_call_ids(effect, key),
+        next_node=plan.next_node or None,
+        key=key,
+        max_attempts=max(1, policy.max_attempts(effect)),
+    )
+
+
+def unencodable_step(plan: StepPlan, effect: Effect) -> EffectStep:
+    """The step that stands in the ledger for an effect whose payload can't be stored."""
+    bare = Effect(effect.type, {}, effect.result_key)
+    return EffectStep(node_id=plan.node_id, effect=bare, next_node=plan.next_node or None, key="")

@@ -1,0 +1,100 @@
+"""The tool-style result shape, and how host results are merged back into a tool wait.
+
+Shapes: `spec/01 §12.6` (subworkflow as a tool), §13.4, §13.5.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .models import WaitState
+
+__all__ = ["child_error", "merge_tool_results", "subworkflow_output", "tool_result", "wrap_child_payload"]
+
+MAX_REPORT_CHARS = 4000
+
+
+def tool_result(call_id: str, name: str, *, output: Any = None, error: str | None = None) -> dict[str, Any]:
+    """One executed call in tool style; with an ``error`` it did not succeed and has no output."""
+    entry = {
+        "call_id": call_id,
+        "name": name,
+        "success": error is None,
+        "output": output if error is None else None,
+        "error": error,
+    }
+    return {"mode": "executed", "results": [entry]}
+
+
+def subworkflow_output(output: Any, sub_run_id: str | None) -> dict[str, Any]:
+    """A child's output as a model reads it: ``rendered``, ``answer``, ``sub_run_id`` and maybe ``report``."""
+    answer = _answer_text(output)
+    rendered: dict[str, Any] = {"rendered": answer, "answer": answer, "sub_run_id": sub_run_id}
+    report = output.get("report") if isinstance(output, dict) else None
+    if isinstance(report, str) and report.strip() and len(report.strip()) <= MAX_REPORT_CHARS:
+        rendered["report"] = report.strip()
+    return rendered
+
+
+def _answer_text(output: Any) -> str:
+    answer = output.get("answer") if isinstance(output, dict) else None
+    for text in (answer, output):
+        if isinstance(text, str) and text.strip():
+            return text.strip()
+    return json.dumps(output, ensure_ascii=False, default=str)
+
+
+def child_error(output: Any) -> str | None:
+    """Why a child that completed did not succeed: ``{"success": false, "error": ...}``."""
+    if not isinstance(output, dict) or output.get("success") is not False:
+        return None
+    error = output.get("error")
+    return str(error) if error else "Subworkflow failed"
+
+
+def wrap_child_payload(wait: WaitState, payload: Any) -> Any:
+    """A child's result as the parent that asked for a tool result receives it (`spec/01 §13.4`)."""
+    details = wait.details or {}
+    if not details.get("wrap_as_tool_result") or not isinstance(payload, dict):
+        return payload
+    if "mode" in payload and "results" in payload:
+        return payload
+    call_id = str(details.get("call_id") or "subworkflow")
+    name = str(details.get("tool_name") or "start_subworkflow")
+    output = payload.get("output")
+    error = child_error(output)
+    if error is not None:
+        return tool_result(call_id, name, error=error)
+    sub_run_id = payload.get("sub_run_id") or details.get("sub_run_id")
+    return tool_result(call_id, name, output=subworkflow_output(output, sub_run_id))
+
+
+def merge_tool_results(wait: WaitState, payload: Any) -> Any:
+    """Host results put back among the calls that were blocked or answered before (`spec/01 §13.5`)."""
+    details = wait.details or {}
+    count = details.get("original_call_count")
+    blocked, pre = details.get("blocked_by_index"), details.get("pre_results_by_index")
+    fixed: dict[str, Any] = {}
+    for entries in (blocked, pre):  # a pre-result wins over a blocked entry
+        if isinstance(entries, dict):
+            fixed.update(entries)
+    results = payload.get("results") if isinstance(payload, dict) else None
+    if not fixed or isinstance(count, bool) or not isinstance(count, int) or count <= 0:
+        return payload
+    if not isinstance(results, list) or len(results) == count:
+        return payload
+    rest = iter(results)
+    merged = [fixed[str(i)] if str(i) in fixed else next(rest, None) or _missing() for i in range(count)]
+    return {"mode": "executed", **payload, "results": merged}
+
+
+def _missing() -> dict[str, Any]:
+    return {
+        "call_id": "",
+        "runtime_call_id": None,
+        "name": "",
+        "success": False,
+        "output": None,
+        "error": "Missing tool result",
+    }

@@ -1,0 +1,158 @@
+"""What one step changes: a new checkpoint and the ledger records that go with it.
+
+Pure functions: (run, plan, outcome) -> `Transition`. The in-process `Runtime` applies a transition to
+whatever stores it was given; a fleet applies it in one SQL transaction (`DESIGN §2`). The state passed in
+is never changed; its ``vars`` are (they belong to the step), so a transition that is not committed must be
+dropped together with the state it came from.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import records
+from .effect_step import EffectStep
+from .environment import Environment
+from .models import EffectType, RunState, RunStatus, StepPlan, StepRecord, StepStatus
+from .outcome import EffectOutcome
+from .vars import set_result_path
+
+__all__ = [
+    "Transition",
+    "advanced",
+    "changed",
+    "completed_by_plan",
+    "effect_ended",
+    "effect_record",
+    "failed",
+]
+
+MAX_REUSE_MARKS = 100
+
+
+@dataclass(slots=True)
+class Transition:
+    """One step's change of one run.
+
+    Attributes:
+        run: the new checkpoint.
+        records: ledger records that precede the checkpoint, in order.
+        closing: records that follow a terminal checkpoint (completion, status event), in order
+            (`spec/01 §10`).
+    """
+
+    run: RunState
+    records: list[StepRecord] = field(default_factory=list)
+    closing: list[StepRecord] = field(default_factory=list)
+
+
+def changed(run: RunState, env: Environment, **fields: Any) -> RunState:
+    """A copy of the state with some fields set and ``updated_at`` refreshed; ``vars`` is shared."""
+    new = copy(run)
+    for name, value in fields.items():
+        setattr(new, name, value)
+    new.updated_at = env.now_iso()
+    return new
+
+
+def completed_by_plan(run: RunState, plan: StepPlan, env: Environment) -> Transition:
+    """The node returned ``complete_output`` (`spec/01 §10.3`)."""
+    new = changed(run, env, status=RunStatus.COMPLETED, output=plan.complete_output, waiting=None)
+    closing = [records.completion(new, env, node_id=plan.node_id), records.status_event(new, env)]
+    return Transition(new, closing=closing)
+
+
+def advanced(run: RunState, plan: StepPlan, env: Environment) -> Transition:
+    """The node returned a pure transition (`spec/01 §10.2`): no ledger record.
+
+    Raises:
+        ValueError: the plan names no next node; nothing may be persisted (`spec/01 §3.3`).
+    """
+    if not plan.next_node:
+        raise ValueError(f"Node '{plan.node_id}' returned no effect and no next_node")
+    return Transition(changed(run, env, current_node=plan.next_node))
+
+
+def failed(
+    run: RunState, error: str, env: Environment, *, reasons: list[StepRecord] | None = None
+) -> Transition:
+    """The run ends FAILED with ``error``; ``reasons`` are records that tell why."""
+    new = changed(run, env, status=RunStatus.FAILED, error=error, waiting=None)
+    return Transition(new, records=reasons or [], closing=[records.status_event(new, env)])
+
+
+def effect_record(run: RunState, step: EffectStep, outcome: EffectOutcome, env: Environment) -> StepRecord:
+    """The outcome record of the step's claimed attempt."""
+    record = step.record(run)
+    record.ended_at = env.now_iso()
+    if outcome.status == "completed":
+        record.status, record.result = StepStatus.COMPLETED, outcome.result
+    elif outcome.status == "waiting" and outcome.wait is not None:
+        record.status, record.result = StepStatus.WAITING, {"wait": outcome.wait.to_dict()}
+    else:
+        record.status, record.error = StepStatus.FAILED, outcome.error or "unknown error"
+    return record
+
+
+def effect_ended(
+    run: RunState, step: EffectStep, outcome: EffectOutcome, env: Environment, *, reused: bool = False
+) -> Transition:
+    """What follows from an effect's final outcome (`spec/01 §10.4` to §10.8).
+
+    The attempt records are not part of it: the driver appends them as they happen. A failed outcome is
+    final here: attempts are used up.
+    """
+    if outcome.status == "completed":
+        return _effect_completed(run, step, outcome.result, env, reused=reused)
+    if outcome.status == "waiting" and outcome.wait is not None:
+        return Transition(changed(run, env, status=RunStatus.WAITING, waiting=outcome.wait))
+    last = outcome.error or "unknown error"
+    return failed(run, f"Effect failed after {step.attempt} attempts: {last}", env)
+
+
+def _effect_completed(
+    run: RunState, step: EffectStep, result: dict[str, Any] | None, env: Environment, *, reused: bool
+) -> Transition:
+    if reused:
+        _mark_reuse(run, step, env)
+    if step.effect.type is EffectType.LLM_CALL:
+        _account_tokens(run, result)
+    if step.effect.result_key and result is not None:
+        set_result_path(run.vars, step.effect.result_key, result)
+    if step.next_node:
+        return Transition(changed(run, env, current_node=step.next_node))
+    output = {"success": True, "result": result}
+    new = changed(run, env, status=RunStatus.COMPLETED, output=output, waiting=None)
+    closing = [records.completion(new, env, node_id=step.node_id), records.status_event(new, env)]
+    return Transition(new, closing=closing)
+
+
+def _account_tokens(run: RunState, result: dict[str, Any] | None) -> None:
+    """Last-known size of the prompt, not a sum (`spec/01 §11.2`)."""
+    usage = result.get("usage") if isinstance(result, dict) else None
+    if not isinstance(usage, dict):
+        return
+    for name in ("input_tokens", "prompt_tokens", "total_tokens"):
+        value = usage.get(name)
+        if value is None:
+            continue
+        limits = run.vars.get("_limits")
+        if isinstance(value, bool) or not isinstance(limits, dict):
+            return
+        try:
+            limits["estimated_tokens_used"] = int(value)
+        except (TypeError, ValueError):
+            return
+        return
+
+
+def _mark_reuse(run: RunState, step: EffectStep, env: Environment) -> None:
+    """A reused result leaves no ledger record (`spec/01 §5.5`), so its trace needs a mark of its own."""
+    runtime = run.vars.setdefault("_runtime", {})
+    if not isinstance(runtime, dict):
+        return
+    marks = runtime.setdefault("reused_steps", {}).setdefault(step.node_id, [])
+    marks.append([env.now_iso(), step.key])
+    del marks[:-MAX_REUSE_MARKS]
