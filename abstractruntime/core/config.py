@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from abstractruntime.core.errors import InvalidInputError
-from abstractruntime.core.vars import default_limits
+from .errors import InvalidInputError
+from .vars import default_limits
 
 __all__ = ["DEFAULT_RECOMMENDED_MAX_INPUT_TOKENS", "RuntimeConfig"]
 

@@ -6,7 +6,7 @@ can't be taken apart without knowing a part of it, hence no ``parse`` here.
 
 from __future__ import annotations
 
-from abstractruntime.core.errors import InvalidInputError
+from .errors import InvalidInputError
 
 __all__ = ["WILDCARD", "build_event_wait_key", "session_key_prefix", "wildcard_key"]
 

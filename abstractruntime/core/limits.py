@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from abstractruntime.core.models import LimitWarning, RunState
-from abstractruntime.core.vars import LIMITS, default_limits
+from .models import LimitWarning, RunState
+from .vars import LIMITS, default_limits
 
 __all__ = ["UPDATABLE_LIMITS", "apply_limit_updates", "check_limits", "limit_status"]
 

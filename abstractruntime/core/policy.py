@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from abstractruntime.core.models import Effect, EffectType, RunState
+from .models import Effect, EffectType, RunState
 
 __all__ = [
     "DefaultEffectPolicy",

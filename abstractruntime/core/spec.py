@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from abstractruntime.core.errors import RuntimeFault
-from abstractruntime.core.models import RunState, StepPlan
+from .errors import RuntimeFault
+from .models import RunState, StepPlan
 
 __all__ = ["NodeHandler", "RunContext", "UnknownNodeError", "WorkflowSpec"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
-from abstractruntime.core.errors import InvalidInputError
+from .errors import InvalidInputError
 
 __all__ = ["parse_time", "to_iso"]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from abstractruntime.core.errors import InvalidInputError
+from .errors import InvalidInputError
 
 __all__ = [
     "CONTEXT",
