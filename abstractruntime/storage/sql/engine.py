@@ -1,0 +1,303 @@
+"""A database and its connections.
+
+Statements of the store run on connections of its own, in autocommit, taken from a small last-in-first-out
+pool: the hot path pays for nothing else. `Database.engine` is an ordinary SQLAlchemy engine to the same
+database for migrations and for callers who join our writes to their transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from abstractruntime.core.errors import ConfigurationError, ServiceUnavailableError
+
+from .driver import Dialect, PooledSession, Session
+from .postgres_dialect import PostgresDialect
+from .sqlite_dialect import SqliteDialect
+from .statements import COMMIT, ROLLBACK
+
+__all__ = ["Database", "Transaction", "open_database"]
+
+MAX_IDLE = 16
+WRITE_LOCK_PATIENCE_S = 60.0
+T = TypeVar("T")
+
+
+class Database:
+    """Safe to share among threads; a forked child starts with connections of its own.
+
+    Make it with `open_database`; it connects at first use.
+    """
+
+    def __init__(self, url: URL, dialect: Dialect) -> None:
+        self.url = url
+        self.dialect = dialect
+        self._idle: deque[PooledSession] = deque()
+        self._abandoned: list[object] = []
+        self._write_lock = Lock()
+        self._engine: Engine | None = None
+        self._engine_lock = Lock()
+        _databases.add(self)
+
+    @property
+    def address(self) -> str:
+        """Where the database is, for people; without its password."""
+        return self.dialect.address
+
+    @property
+    def engine(self) -> Engine:
+        """A SQLAlchemy engine to the same database, made at first use, without a pool."""
+        with self._engine_lock:
+            if self._engine is None:
+                self._engine = _make_engine(self.url, self.dialect)
+            return self._engine
+
+    # --- statements ---------------------------------------------------------------------------------
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run reading statements, in autocommit. A lost connection is replaced once, unnoticed."""
+        session = self._take()
+        try:
+            return work(session)
+        except self.dialect.errors as exc:
+            if not self.dialect.is_lost(session):
+                raise self.dialect.translate(exc) from exc
+        finally:
+            self._give(session)
+        return self.write_once(work)
+
+    def write_once(self, work: Callable[[Session], T]) -> T:
+        """Run one writing statement, in autocommit. Not repeated when the connection is lost.
+
+        Raises:
+            ServiceUnavailableError: the connection was lost; the write may or may not have happened.
+        """
+        session = self._take()
+        try:
+            return work(session)
+        except self.dialect.errors as exc:
+            raise self.dialect.translate(exc) from exc
+        finally:
+            self._give(session)
+
+    def transaction(self) -> Transaction:
+        """A write transaction: commits when its context ends, undoes everything on an exception."""
+        return Transaction(self)
+
+    # --- connections --------------------------------------------------------------------------------
+
+    def _take(self) -> PooledSession:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.dialect.connect()
+
+    def _give(self, session: PooledSession) -> None:
+        if self.dialect.is_clean(session) and len(self._idle) < MAX_IDLE:
+            self._idle.append(session)
+            return
+        if self.dialect.is_lost(session):
+            # Most likely the server went away, and the idle connections are lost as well.
+            self._close_idle()
+        session.connection.close()
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                session = self._idle.pop()
+            except IndexError:
+                return
+            session.connection.close()
+
+    def close(self) -> None:
+        """Close idle connections. The database may be used again afterwards."""
+        self._close_idle()
+        with self._engine_lock:
+            if self._engine is not None:
+                self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone and start with none.
+
+        Called by itself after `os.fork`. They are kept referenced, because closing them would say goodbye
+        to the server on the parent's socket.
+        """
+        self._abandoned.append(self._idle)
+        self._idle = deque()
+        self._write_lock = Lock()
+        self._engine_lock = Lock()
+        if self._engine is not None:
+            self._engine.dispose(close=False)
+
+
+class Transaction:
+    """One write transaction. On SQLite writers of this process queue up here, in order."""
+
+    __slots__ = ("_database", "_lock", "_session")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock: Lock | None = None
+
+    def __enter__(self) -> Session:
+        database = self._database
+        if database.dialect.serial_writes:
+            lock = database._write_lock
+            if not lock.acquire(timeout=WRITE_LOCK_PATIENCE_S):
+                raise ServiceUnavailableError(
+                    f"{database.address}: another thread of this process has been writing for "
+                    f"{WRITE_LOCK_PATIENCE_S:.0f} s. Keep transactions short, and don't begin one in another."
+                )
+            self._lock = lock
+        try:
+            self._session = self._begin()
+        except BaseException:
+            self._unlock()
+            raise
+        return self._session
+
+    def _begin(self) -> PooledSession:
+        """A connection that might be lost is found out here, where repeating is harmless."""
+        database = self._database
+        for attempt in (1, 2):
+            session = database._take()
+            try:
+                database.dialect.begin(session)
+            except database.dialect.errors as exc:
+                lost = database.dialect.is_lost(session)
+                database._give(session)
+                if not lost or attempt == 2:
+                    raise database.dialect.translate(exc) from exc
+            else:
+                return session
+        raise AssertionError("unreachable")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        dialect = self._database.dialect
+        try:
+            if error is not None:
+                self._rollback()
+                if isinstance(error, dialect.errors):
+                    translated = dialect.translate(error)
+                    if translated is not error:
+                        raise translated from error
+                return
+            try:
+                self._session.execute(COMMIT)
+            except dialect.errors as exc:
+                self._rollback()
+                raise dialect.translate(exc) from exc
+        finally:
+            self._database._give(self._session)
+            self._unlock()
+
+    def _rollback(self) -> None:
+        # It fails when the connection is lost, or when SQLite has rolled back by itself: then there is
+        # nothing left to undo, and a connection still inside a transaction is closed by `_give`.
+        with suppress(self._database.dialect.errors):
+            self._session.execute(ROLLBACK)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def open_database(
+    url: str | URL,
+    *,
+    synchronous: str = "NORMAL",
+    busy_timeout_s: float = 15.0,
+    prepared_statements: bool = True,
+) -> Database:
+    """The database at ``url``: ``sqlite:///path/to/file.db`` or ``postgresql://user:password@host/name``.
+
+    Args:
+        synchronous: SQLite only: ``"NORMAL"`` (default) or ``"FULL"`` (commits survive a power cut).
+        busy_timeout_s: SQLite only: seconds to wait for another process's write.
+        prepared_statements: PostgreSQL only: False behind a pooler in transaction mode that can't keep
+            them.
+
+    Raises:
+        ConfigurationError: the URL can't be used.
+        ServiceUnavailableError: the SQLite file can't be written to. (PostgreSQL is contacted at first use.)
+    """
+    parsed = _parse(url)
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        return Database(parsed, PostgresDialect(parsed, prepared_statements=prepared_statements))
+    if backend == "sqlite":
+        if synchronous.upper() not in ("NORMAL", "FULL", "EXTRA"):
+            raise ConfigurationError(f"synchronous must be NORMAL or FULL, not {synchronous!r}")
+        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+            raise ConfigurationError(
+                "A SQLite database must be a plain file, e.g. sqlite:///runs.db; for tests without a "
+                "file use InMemoryCheckpointStore."
+            )
+        dialect = SqliteDialect(
+            Path(parsed.database).expanduser().resolve(),
+            synchronous=synchronous.upper(),
+            busy_timeout_s=busy_timeout_s,
+        )
+        return Database(parsed.set(database=str(dialect.path)), dialect)
+    raise ConfigurationError(
+        f"DATABASE_URL names {backend!r}; supported are sqlite:///file.db and postgresql://user:pw@host/name"
+    )
+
+
+def _parse(url: str | URL) -> URL:
+    if isinstance(url, URL):
+        return url
+    text = url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        # The text may hold a password, so it is not quoted.
+        raise ConfigurationError(
+            "DATABASE_URL is not a database URL; write it like sqlite:///runs.db or "
+            "postgresql://user:password@host:5432/name (with special characters percent-encoded)"
+        ) from None
+
+
+def _make_engine(url: URL, dialect: Dialect) -> Engine:
+    engine = create_engine(url, poolclass=NullPool)
+    if isinstance(dialect, SqliteDialect):
+        configure = dialect.configure
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+            configure(connection)
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+_databases: WeakSet[Database] = WeakSet()
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

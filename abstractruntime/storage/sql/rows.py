@@ -1,0 +1,117 @@
+"""Runs as rows: the columns that repeat parts of the state for indexes, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from abstractruntime.core.effect_step import EffectStep
+from abstractruntime.core.errors import CorruptCheckpointError
+from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
+
+from ..checkpoints import Checkpoint, Task
+from ..json_text import decode, encode
+from .driver import Session
+from .statements import LOAD, Statement
+
+__all__ = [
+    "decode_run",
+    "load",
+    "record_row",
+    "run_columns",
+    "state_columns",
+    "timed_wait",
+    "wait_keys",
+]
+
+
+def state_columns(run: RunState) -> dict[str, object]:
+    """The columns that a commit changes, from the state alone."""
+    waiting = run.waiting
+    columns: dict[str, object] = {
+        "run_id": run.run_id,
+        "status": run.status.value,
+        "wait_reason": None,
+        "wait_until": None,
+        "wait_key": None,
+        "current_node": run.current_node,
+        "updated_at": run.updated_at,
+        "run_json": encode(run.to_dict(), f"run '{run.run_id}'"),
+    }
+    if waiting is not None:
+        columns["wait_reason"] = waiting.reason.value
+        columns["wait_key"] = waiting.wait_key
+        if waiting.reason is WaitReason.UNTIL:
+            columns["wait_until"] = waiting.until
+    return columns
+
+
+def run_columns(run: RunState) -> dict[str, object]:
+    """All columns that come from the state."""
+    columns = state_columns(run)
+    columns["workflow_id"] = run.workflow_id
+    columns["parent_run_id"] = run.parent_run_id
+    columns["actor_id"] = run.actor_id
+    columns["session_id"] = run.session_id
+    columns["created_at"] = run.created_at
+    return columns
+
+
+def record_row(record: StepRecord) -> tuple[str, str, str | None]:
+    """``(record_json, status, idempotency_key)``."""
+    text = encode(record.to_dict(), f"a ledger record of run '{record.run_id}' (node '{record.node_id}')")
+    return text, record.status.value, record.idempotency_key
+
+
+def timed_wait(run: RunState) -> str | None:
+    """When a run that waits for a time is due, as stored; else ``None``."""
+    waiting = run.waiting
+    if waiting is None or run.status is not RunStatus.WAITING or waiting.reason is not WaitReason.UNTIL:
+        return None
+    return waiting.until or None
+
+
+def wait_keys(run: RunState) -> list[str]:
+    """All keys of a run that waits for any of several events; ``[]`` for every other run."""
+    waiting = run.waiting
+    if waiting is None or run.status is not RunStatus.WAITING or waiting.reason is not WaitReason.EVENT:
+        return []
+    keys = (waiting.details or {}).get("wait_keys")
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+
+
+def load(session: Session, run_id: str, statement: Statement = LOAD) -> Checkpoint | None:
+    """The stored checkpoint, or ``None``."""
+    row = session.execute(statement, {"run_id": run_id}).fetchone()
+    return None if row is None else _checkpoint(run_id, row)
+
+
+def _checkpoint(run_id: str, row: Any) -> Checkpoint:
+    run_json, version, ledger_seq, depth, step_json, attempts, redeliveries, task = row[:8]
+    try:
+        step = None if step_json is None else EffectStep.from_dict(decode(step_json))
+        task = Task(task)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise _corrupt(run_id, "its step in flight", exc) from exc
+    return Checkpoint(
+        decode_run(run_id, run_json), version, ledger_seq, depth, step, attempts, redeliveries, task, *row[8:]
+    )
+
+
+def decode_run(run_id: str, run_json: str) -> RunState:
+    """The state from its text.
+
+    Raises:
+        CorruptCheckpointError: it can't be decoded.
+    """
+    try:
+        return RunState.from_dict(decode(run_json))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise _corrupt(run_id, "its state", exc) from exc
+
+
+def _corrupt(run_id: str, part: str, exc: Exception) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"Run '{run_id}' can't be loaded: {part} in table runs can't be decoded "
+        f"({type(exc).__name__}: {exc}). "
+        "Restore the row from a backup, or cancel the run."
+    )

@@ -1,0 +1,203 @@
+"""The tables. A superset of the contract's (`spec/02 §6.2`), so that its SQLite files are adopted in place.
+
+Indexes differ by database. SQLite files keep the contract's, because published readers share them. On
+PostgreSQL a step must be able to stay a heap-only update, which an index on any column that it changes
+would forbid: there ``updated_at`` moves only when status or wait do (`statements.py`), and nothing that
+moves with every step is indexed but ``wake_at``, the one wake-up index.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+__all__ = ["HEAD", "build_metadata"]
+
+HEAD = "0001"
+"""The newest revision of `migrations/`: what a database made from this metadata is stamped with."""
+
+_WAITS_FOR_EVENT = text("wait_reason = 'event' AND status = 'waiting'")
+_WAKES = text("wake_at IS NOT NULL")
+_COMPLETED_WITH_KEY = text("status = 'completed' AND idempotency_key IS NOT NULL")
+
+
+def build_metadata(dialect: str) -> MetaData:
+    """The schema for ``"sqlite"`` or ``"postgresql"``."""
+    metadata = MetaData()
+    _runs(metadata, dialect)
+    _ledger(metadata, dialect)
+    _inbox(metadata, dialect)
+    _commands(metadata, dialect)
+    Table(
+        "schedules",
+        metadata,
+        Column("schedule_id", Text, nullable=False),
+        Column("cursor", Double, nullable=False),
+        PrimaryKeyConstraint("schedule_id", name="schedules_pkey"),
+    )
+    return metadata
+
+
+def _seq(dialect: str) -> Column[int]:
+    """A position that only grows: SQLite wants exactly INTEGER PRIMARY KEY AUTOINCREMENT for that."""
+    if dialect == "sqlite":
+        return Column("seq", Integer, primary_key=True, autoincrement=True)
+    return Column("seq", BigInteger, Identity(always=False), primary_key=True)
+
+
+def _runs(metadata: MetaData, dialect: str) -> None:
+    runs = Table(
+        "runs",
+        metadata,
+        Column("run_id", Text, primary_key=True),
+        Column("workflow_id", Text, nullable=False),
+        Column("status", Text, nullable=False),
+        Column("wait_reason", Text),
+        Column("wait_until", Text),
+        Column("parent_run_id", Text),
+        Column("actor_id", Text),
+        Column("session_id", Text),
+        Column("created_at", Text),
+        Column("updated_at", Text),
+        Column("version", BigInteger, nullable=False, server_default=text("1")),
+        Column("wake_at", Double),
+        Column("due_at", Double),
+        Column("wait_key", Text),
+        Column("current_node", Text),
+        Column("ledger_seq", BigInteger, nullable=False, server_default=text("0")),
+        Column("depth", Integer, nullable=False, server_default=text("0")),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("redeliveries", Integer, nullable=False, server_default=text("0")),
+        Column("task", Text, nullable=False, server_default=text("'tick'")),
+        Column("lease_until", Double),
+        Column("hold_reason", Text),
+        Column("inserted_at", Double, nullable=False, server_default=text("0")),
+        # Last, so that SQLite finds all other columns without walking the pages of a large state.
+        Column("run_json", Text, nullable=False),
+        Column("step_json", Text),
+        postgresql_with={"fillfactor": "80"},
+    )
+    Index("idx_runs_wake", runs.c.wake_at, postgresql_where=_WAKES, sqlite_where=_WAKES)
+    Index(
+        "idx_runs_wait_key",
+        runs.c.wait_key,
+        postgresql_where=_WAITS_FOR_EVENT,
+        sqlite_where=_WAITS_FOR_EVENT,
+    )
+    Index("idx_runs_parent", runs.c.parent_run_id)
+    Index("idx_runs_session", runs.c.session_id)
+    Index("idx_runs_waiting", runs.c.status, runs.c.wait_reason, runs.c.wait_until)
+    Index("idx_runs_updated", runs.c.updated_at)
+    Table(
+        "wait_keys",
+        metadata,
+        Column("run_id", Text, nullable=False),
+        Column("wait_key", Text, nullable=False),
+        PrimaryKeyConstraint("run_id", "wait_key", name="wait_keys_pkey"),
+        Index("idx_wait_keys_key", "wait_key"),
+    )
+    if dialect == "sqlite":
+        Index("idx_runs_status_updated", runs.c.status, runs.c.updated_at.desc())
+        Index("idx_runs_workflow_updated", runs.c.workflow_id, runs.c.updated_at.desc())
+        # Kept exact for published readers of the file; our own queries read `runs`.
+        wait_index = Table(
+            "wait_index",
+            metadata,
+            Column("run_id", Text, primary_key=True),
+            Column("next_due_iso", Text, nullable=False),
+            Column("updated_at_iso", Text, nullable=False),
+            Column("status", Text),
+        )
+        Index("idx_wait_index_next_due", wait_index.c.next_due_iso)
+
+
+def _ledger(metadata: MetaData, dialect: str) -> None:
+    ledger = Table(
+        "ledger",
+        metadata,
+        Column("run_id", Text, nullable=False),
+        Column("seq", Integer if dialect == "sqlite" else BigInteger, nullable=False, autoincrement=False),
+        Column("record_json", Text, nullable=False),
+        Column("status", Text),
+        Column("idempotency_key", Text),
+        PrimaryKeyConstraint("run_id", "seq", name="ledger_pkey"),
+    )
+    Index(
+        "idx_ledger_completed_key",
+        ledger.c.run_id,
+        ledger.c.idempotency_key,
+        postgresql_where=_COMPLETED_WITH_KEY,
+        sqlite_where=_COMPLETED_WITH_KEY,
+    )
+    if dialect == "sqlite":
+        Index("idx_ledger_run_seq", ledger.c.run_id, ledger.c.seq)
+    Table(
+        "ledger_heads",
+        metadata,
+        Column("run_id", Text, primary_key=True),
+        Column("last_seq", Integer if dialect == "sqlite" else BigInteger, nullable=False),
+    )
+
+
+def _inbox(metadata: MetaData, dialect: str) -> None:
+    events = Table(
+        "events",
+        metadata,
+        _seq(dialect),
+        Column("event_id", Text, nullable=False),
+        Column("wait_key", Text, nullable=False),
+        Column("wildcard_key", Text),
+        Column("payload_json", Text, nullable=False),
+        Column("emitter_run_id", Text),
+        Column("added_at", Double, nullable=False),
+        Column("expires_at", Double, nullable=False),
+        UniqueConstraint("event_id", name="events_event_id_key"),
+        sqlite_autoincrement=True,
+    )
+    Index("idx_events_key", events.c.wait_key, events.c.seq)
+    Index("idx_events_wildcard", events.c.wildcard_key, events.c.seq)
+    Index("idx_events_expires", events.c.expires_at)
+    Table(
+        "event_cursors",
+        metadata,
+        Column("run_id", Text, nullable=False),
+        Column("wait_key", Text, nullable=False),
+        Column("seq", BigInteger, nullable=False),
+        PrimaryKeyConstraint("run_id", "wait_key", name="event_cursors_pkey"),
+    )
+
+
+def _commands(metadata: MetaData, dialect: str) -> None:
+    commands = Table(
+        "commands",
+        metadata,
+        _seq(dialect),
+        Column("command_id", Text, nullable=False),
+        Column("run_id", Text, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("payload_json", Text, nullable=False),
+        Column("ts", Text, nullable=False),
+        Column("client_id", Text),
+        UniqueConstraint("command_id", name="commands_command_id_key"),
+        sqlite_autoincrement=True,
+    )
+    Index("idx_commands_run_id", commands.c.run_id)
+    Table(
+        "command_cursors",
+        metadata,
+        Column("consumer_id", Text, primary_key=True),
+        Column("cursor", Integer if dialect == "sqlite" else BigInteger, nullable=False),
+        Column("updated_at", Text, nullable=False),
+    )

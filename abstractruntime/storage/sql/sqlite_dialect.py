@@ -1,0 +1,140 @@
+"""SQLite: one file, WAL, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+from abstractruntime.core.errors import ServiceUnavailableError
+
+from .driver import Cursor, DriverConnection, Parameters, PooledSession, Session
+from .statements import BEGIN, Statement
+
+__all__ = ["SqliteDialect"]
+
+MIN_VERSION = (3, 35, 0)  # RETURNING
+LOCK_PATIENCE_S = 30.0
+T = TypeVar("T")
+
+
+class SqliteSession:
+    """Statements on one sqlite3 connection."""
+
+    __slots__ = ("connection", "dialect")
+
+    def __init__(self, connection: DriverConnection, dialect: SqliteDialect) -> None:
+        self.connection = connection
+        self.dialect = dialect
+
+    def execute(self, statement: Statement, params: Parameters = {}, /) -> Cursor:  # noqa: B006
+        return self.connection.execute(statement.sqlite, params)
+
+
+class SqliteDialect:
+    """See `driver.Dialect`.
+
+    Args:
+        path: the file; made with mode 0600 (it holds prompts and results), parents included.
+        synchronous: ``NORMAL`` (a power cut may take the last commits, a crash of the process does not) or
+            ``FULL`` (survives a power cut, slower).
+        busy_timeout_s: how long SQLite itself waits for another process's write to end.
+    """
+
+    name = "sqlite"
+    errors: type[Exception] = sqlite3.Error
+    integrity_error: type[Exception] = sqlite3.IntegrityError
+    serial_writes = True
+
+    def __init__(self, path: Path, *, synchronous: str = "NORMAL", busy_timeout_s: float = 15.0) -> None:
+        self.path = path
+        self.address = f"SQLite file {path}"
+        self._settings = (
+            "PRAGMA journal_mode=WAL",
+            f"PRAGMA synchronous={synchronous}",
+            "PRAGMA foreign_keys=ON",
+        )
+        self._busy_timeout_s = busy_timeout_s
+        if sqlite3.sqlite_version_info < MIN_VERSION:
+            raise ServiceUnavailableError(
+                f"This Python's SQLite is {sqlite3.sqlite_version}; abstractruntime needs 3.35 or newer. "
+                "Use a newer Python or set DATABASE_URL to a PostgreSQL database."
+            )
+        self._create_file()
+
+    def _create_file(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite gives its -wal and -shm files the mode of the main file.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as exc:
+            raise ServiceUnavailableError(
+                f"{self.address} can't be opened for writing: {exc.strerror or exc}. "
+                "Check that the folder exists and that this user may write to it."
+            ) from exc
+
+    def configure(self, connection: sqlite3.Connection) -> None:
+        """Apply the settings every connection to the file must have."""
+        connection.isolation_level = None  # transactions are begun by hand, as IMMEDIATE
+        connection.execute(f"PRAGMA busy_timeout={int(self._busy_timeout_s * 1000)}")
+        for setting in self._settings:
+            # Switching to WAL reports "locked" at once while another process does the same.
+            _patiently(lambda setting=setting: connection.execute(setting).fetchall())  # type: ignore[misc]
+
+    def connect(self) -> SqliteSession:
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+            )
+            self.configure(connection)
+        except sqlite3.Error as exc:
+            raise self.translate(exc) from exc
+        return SqliteSession(connection, self)
+
+    def begin(self, session: Session) -> None:
+        _patiently(lambda: session.execute(BEGIN))
+
+    def is_lost(self, session: PooledSession) -> bool:
+        return False
+
+    def is_clean(self, session: PooledSession) -> bool:
+        return not cast(sqlite3.Connection, session.connection).in_transaction
+
+    def translate(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.DatabaseError):
+            return error
+        text = str(error)
+        if _is_locked(error):
+            remedy = "Another process keeps it locked; find and end it, or use PostgreSQL for many writers."
+        elif "no such table" in text or "no such column" in text:
+            remedy = "Its schema is not up to date: run `abstractruntime db upgrade`."
+        elif "full" in text:
+            remedy = "Nothing was written; free disk space and try again."
+        elif "readonly" in text:
+            remedy = "Nothing was written; make file and folder writable for this user."
+        elif "not a database" in text or "malformed" in text:
+            remedy = "The file is damaged or of another kind; restore it from a backup."
+        elif "unable to open" in text or "disk I/O" in text:
+            remedy = "Check that the folder exists and is writable, and that the disk works."
+        else:
+            return error
+        return ServiceUnavailableError(f"{self.address}: {text}. {remedy}")
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    """Repeat while the file is locked, within bounds: some locks are reported without SQLite's own wait."""
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as exc:
+            if not _is_locked(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.002)

@@ -1,0 +1,64 @@
+"""Wake-ups: who must be looked at now, and leases that push the wake-up away."""
+
+from __future__ import annotations
+
+from ..checkpoints import DueRun, Task
+from . import statements as sql
+from .engine import Database
+
+__all__ = ["claim_due", "defer", "extend_lease"]
+
+MAX_DOUBLINGS = 5
+
+
+def extend_lease(database: Database, run_id: str, version: int, seconds: float) -> bool:
+    """See `checkpoints.CheckpointStore.extend_lease`."""
+    return _update(database, sql.EXTEND_LEASE, {"run_id": run_id, "version": version, "seconds": seconds})
+
+
+def defer(database: Database, run_id: str, version: int, seconds: float, reason: str) -> bool:
+    """See `checkpoints.CheckpointStore.defer`."""
+    params = {"run_id": run_id, "version": version, "seconds": seconds, "reason": reason}
+    return _update(database, sql.DEFER, params)
+
+
+def _update(database: Database, statement: sql.Statement, params: dict[str, object]) -> bool:
+    if database.dialect.serial_writes:
+        with database.transaction() as session:
+            return session.execute(statement, params).rowcount == 1
+    return database.write_once(lambda session: session.execute(statement, params).rowcount == 1)
+
+
+def claim_due(database: Database, *, limit: int, grace_s: float) -> list[DueRun]:
+    """See `checkpoints.CheckpointStore.claim_due`."""
+    if limit <= 0:
+        return []
+    if database.dialect.name == "postgresql":
+        return _claim_skip_locked(database, limit, grace_s)
+    return _claim_serially(database, limit, grace_s)
+
+
+def _claim_skip_locked(database: Database, limit: int, grace_s: float) -> list[DueRun]:
+    params = {"limit": limit, "grace": grace_s}
+    rows = database.write_once(lambda session: session.execute(sql.CLAIM_DUE, params).fetchall())
+    return [
+        DueRun(run_id, version, node or "", workflow_id, Task(task), delay or 0.0)
+        for _, run_id, version, node, workflow_id, task, delay in sorted(rows)
+    ]
+
+
+def _claim_serially(database: Database, limit: int, grace_s: float) -> list[DueRun]:
+    # A look without the write lock first: most sweeps find nothing.
+    if not database.read(lambda session: session.execute(sql.DUE_RUNS, {"limit": 1}).fetchall()):
+        return []
+    claimed = []
+    with database.transaction() as session:
+        for row in session.execute(sql.DUE_RUNS, {"limit": limit}).fetchall():
+            run_id, version, node, workflow_id, task, due_at, redeliveries, now = row
+            delay = 0.0 if due_at is None else max(0.0, due_at - now)
+            wake_at = now + delay + grace_s * 2 ** min(redeliveries, MAX_DOUBLINGS)
+            session.execute(
+                sql.PUSH_WAKE_UP, {"run_id": run_id, "wake_at": wake_at, "redelivered": 0 if delay > 0 else 1}
+            )
+            claimed.append(DueRun(run_id, version, node or "", workflow_id, Task(task), delay))
+    return claimed

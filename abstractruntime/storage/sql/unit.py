@@ -1,0 +1,94 @@
+"""A transaction over several runs and the inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from abstractruntime.core.models import RunState
+
+from ..checkpoints import Checkpoint, Event, PriorResult, StoredEvent, Write, Written
+from ..json_text import decode
+from . import inbox
+from . import statements as sql
+from .commit import set_wait_tables, write_run
+from .driver import Session
+from .engine import Database
+from .rows import load, run_columns
+
+__all__ = ["SqlUnit", "UnitContext"]
+
+
+class SqlUnit:
+    """The statements of one unit, on whatever transaction the session is in. See `checkpoints.Unit`."""
+
+    __slots__ = ("_now", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._now: float | None = None
+
+    @property
+    def now(self) -> float:
+        if self._now is None:
+            self._now = float(self._session.execute(sql.NOW).fetchone()[0])
+        return self._now
+
+    def load(self, run_id: str) -> Checkpoint | None:
+        checkpoint = load(self._session, run_id, sql.LOAD_LOCKED)
+        if checkpoint is not None and self._now is None:
+            self._now = checkpoint.now
+        return checkpoint
+
+    def write(self, write: Write) -> Written:
+        return write_run(self._session, write)
+
+    def insert(self, run: RunState, *, depth: int, wake_at: float | None) -> bool:
+        params = run_columns(run)
+        params["depth"] = depth
+        params["wake_at"] = wake_at
+        if self._session.execute(sql.INSERT_RUN, params).rowcount != 1:
+            return False
+        if run.waiting is not None:
+            set_wait_tables(self._session, None, run)
+        return True
+
+    def lock_keys(self, keys: Iterable[str]) -> None:
+        inbox.lock_keys(self._session, keys)
+
+    def add_event(self, event: Event) -> int | None:
+        return inbox.add_event(self._session, event)
+
+    def waiting_on(self, keys: Iterable[str]) -> list[tuple[str, str]]:
+        return inbox.waiting_on(self._session, keys)
+
+    def next_event(self, run_id: str, keys: Sequence[str], *, since: float) -> StoredEvent | None:
+        return inbox.next_event(self._session, run_id, keys, since=since)
+
+    def consume(self, run_id: str, wait_key: str, seq: int) -> None:
+        inbox.consume(self._session, run_id, wait_key, seq)
+
+    def open_children(self, run_id: str) -> list[str]:
+        rows = self._session.execute(sql.OPEN_CHILDREN, {"run_id": run_id}).fetchall()
+        return [row[0] for row in rows]
+
+    def completed_result(self, run_id: str, key: str) -> PriorResult | None:
+        row = self._session.execute(sql.COMPLETED_RECORD, {"run_id": run_id, "key": key}).fetchone()
+        return None if row is None else PriorResult(decode(row[0]).get("result"))
+
+
+class UnitContext:
+    """Begins a transaction, commits it at the end, undoes it on an exception."""
+
+    __slots__ = ("_transaction",)
+
+    def __init__(self, database: Database) -> None:
+        self._transaction = database.transaction()
+
+    def __enter__(self) -> SqlUnit:
+        return SqlUnit(self._transaction.__enter__())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transaction.__exit__(kind, error, trace)
