@@ -30,4 +30,4 @@ class Environment:
 
     def now_iso(self) -> str:
         """``now`` as ISO 8601 text."""
-        return self.now().isoformat()
+        return self.now().isoformat(timespec="microseconds")

@@ -11,6 +11,7 @@ __all__ = [
     "ConcurrentUpdateError",
     "ConfigurationError",
     "CorruptCheckpointError",
+    "FailRun",
     "InvalidInputError",
     "PayloadTooLargeError",
     "RunConflictError",
@@ -45,6 +46,9 @@ class UnknownRunError(RuntimeFault, KeyError):
         super().__init__(f"Unknown run_id: {run_id}")
         self.run_id = run_id
 
+    def __reduce__(self) -> tuple[type[UnknownRunError], tuple[str]]:
+        return (type(self), (self.run_id,))
+
 
 class UnknownWorkflowError(RuntimeFault, KeyError):
     """No workflow with this id is registered here."""
@@ -72,6 +76,10 @@ class ConfigurationError(RuntimeFault):
 
 class AppError(ConfigurationError):
     """The App can't be imported or is declared wrongly."""
+
+
+class FailRun(RuntimeFault):
+    """A node raises this to end its run FAILED with this message, without another try."""
 
 
 class ServiceUnavailableError(RuntimeFault):

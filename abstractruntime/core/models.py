@@ -39,7 +39,7 @@ def utc_now() -> datetime:
 
 def utc_now_iso() -> str:
     """The current UTC time as ISO 8601 text with offset, e.g. ``2026-01-02T03:04:05.678901+00:00``."""
-    return utc_now().isoformat()
+    return utc_now().isoformat(timespec="microseconds")
 
 
 class RunStatus(str, Enum):

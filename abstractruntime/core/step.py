@@ -30,7 +30,7 @@ def begin_effect(run: RunState, plan: StepPlan, policy: EffectPolicy) -> EffectS
         raise InvalidInputError(f"Node '{plan.node_id}' asked for no effect")
     try:
         key = policy.idempotency_key(run=run, node_id=plan.node_id, effect=effect)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         return f"Effect payload is not JSON-serialisable: {exc}"
     return EffectStep(
         node_id=plan.node_id,

@@ -1,0 +1,190 @@
+"""What a deployment runs, declared once: workflows, effect handlers, policies, schedules.
+
+Workers, beat, the client and the command line all take the same object, as ``--app module:attribute`` or
+``ABSTRACTRUNTIME_APP``::
+
+    from abstractruntime import App, Cron, WorkflowSpec
+
+    app = App(workflows=[claims], schedules=[Cron("nightly", "0 2 * * *", workflow_id="claims")])
+
+    @app.effect(EffectType.TOOL_CALLS)
+    def call_tools(run, effect): ...
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .core.config import RuntimeConfig
+from .core.errors import AppError
+from .core.models import EffectType
+from .core.outcome import BoundHandler, EffectHandler, bind_handler
+from .core.policy import DefaultEffectPolicy, EffectPolicy
+from .core.spec import WorkflowSpec
+from .schedule import Cron, Every, Schedule
+
+__all__ = ["App", "Cron", "EffectBinding", "Every", "NodeRetry", "load_app"]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectBinding:
+    """How a fleet carries out one effect type.
+
+    Attributes:
+        handler: ``(run, effect)`` or ``(run, effect, default_next_node)`` -> ``EffectOutcome``.
+        quick: run it inside the tick instead of on the effects queue. Only for calls of some
+            milliseconds: it holds up the ticks behind it.
+        lease_s: seconds without a heartbeat after which another worker takes the effect over;
+            ``None`` = the deployment's setting.
+    """
+
+    handler: BoundHandler
+    quick: bool = False
+    lease_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRetry:
+    """What a fleet does when a node's own code raises: try again, then park the run as FAILED.
+
+    Attributes:
+        max_attempts: total tries of the step, at least 1.
+        backoff_s: seconds before the second try; doubled for each further one.
+        backoff_max_s: longest gap in seconds.
+    """
+
+    max_attempts: int = 3
+    backoff_s: float = 1.0
+    backoff_max_s: float = 60.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds between the failed ``attempt`` (1-based) and the next."""
+        return min(self.backoff_s * 2.0 ** (attempt - 1), self.backoff_max_s)
+
+
+@dataclass(slots=True)
+class App:
+    """One deployment's workflows and how they are run.
+
+    Args:
+        name: shown in logs and by the doctor.
+        workflows: the workflow graphs this deployment knows.
+        effect_handlers: by effect type, for effects with outside contact (LLM_CALL, TOOL_CALLS, ...);
+            a handler for a built-in type replaces it. Use `effect` to declare one quick.
+        policy: attempts, backoff and idempotency keys of effects; default: one attempt.
+        node_retry: what happens when a node raises.
+        config: limits and defaults of new runs.
+        schedules: cron and interval entries.
+
+    Raises:
+        AppError: two workflows share an id, a schedule names an unknown workflow, two schedules share one.
+    """
+
+    name: str = "app"
+    workflows: Iterable[WorkflowSpec] = ()
+    effect_handlers: Mapping[EffectType, EffectHandler] = field(default_factory=dict)
+    policy: EffectPolicy = field(default_factory=DefaultEffectPolicy)
+    node_retry: NodeRetry = field(default_factory=NodeRetry)
+    config: RuntimeConfig = field(default_factory=RuntimeConfig)
+    schedules: Iterable[Schedule] = ()
+    _workflows: dict[str, WorkflowSpec] = field(init=False, repr=False)
+    _bindings: dict[EffectType, EffectBinding] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._workflows = {}
+        for workflow in self.workflows:
+            self.register(workflow)
+        self._bindings = {
+            EffectType(kind): EffectBinding(bind_handler(handler))
+            for kind, handler in self.effect_handlers.items()
+        }
+        self.schedules = tuple(self.schedules)
+        self._check_schedules()
+
+    def _check_schedules(self) -> None:
+        seen: set[str] = set()
+        for schedule in self.schedules:
+            if schedule.schedule_id in seen:
+                raise AppError(f"App '{self.name}': two schedules are called '{schedule.schedule_id}'")
+            seen.add(schedule.schedule_id)
+            if schedule.workflow_id not in self._workflows:
+                known = ", ".join(sorted(self._workflows)) or "none"
+                raise AppError(
+                    f"App '{self.name}': schedule '{schedule.schedule_id}' starts workflow "
+                    f"'{schedule.workflow_id}', which is not declared (declared: {known})"
+                )
+
+    def register(self, workflow: WorkflowSpec) -> WorkflowSpec:
+        """Add a workflow.
+
+        Raises:
+            AppError: another workflow has its id, or its entry node does not exist.
+        """
+        if workflow.workflow_id in self._workflows:
+            raise AppError(f"App '{self.name}': workflow '{workflow.workflow_id}' is declared twice")
+        if workflow.entry_node not in workflow.nodes:
+            raise AppError(
+                f"App '{self.name}': workflow '{workflow.workflow_id}' has no node '{workflow.entry_node}', "
+                "which is its entry node"
+            )
+        self._workflows[workflow.workflow_id] = workflow
+        return workflow
+
+    def effect(
+        self, kind: EffectType, *, quick: bool = False, lease_s: float | None = None
+    ) -> Callable[[EffectHandler], EffectHandler]:
+        """Declare the decorated function as the handler of an effect type (see `EffectBinding`)."""
+
+        def declare(handler: EffectHandler) -> EffectHandler:
+            self._bindings[EffectType(kind)] = EffectBinding(bind_handler(handler), quick, lease_s)
+            return handler
+
+        return declare
+
+    def get(self, workflow_id: str) -> WorkflowSpec | None:
+        """The workflow, or ``None``: an App serves as a workflow registry too."""
+        return self._workflows.get(workflow_id)
+
+    def workflow_ids(self) -> list[str]:
+        """Ids of all declared workflows, in order of declaration."""
+        return list(self._workflows)
+
+    def binding(self, kind: EffectType) -> EffectBinding | None:
+        """How this deployment carries out an effect type, or ``None`` when it leaves it to the kernel."""
+        return self._bindings.get(kind)
+
+
+def load_app(path: str | None) -> App:
+    """Import an App from ``module:attribute`` (the current folder is searched first, as by celery).
+
+    Raises:
+        AppError: no path, a malformed one, a module that does not import, or not an App.
+    """
+    if not path:
+        raise AppError(
+            "No app given: pass --app module:attribute or set ABSTRACTRUNTIME_APP, e.g. myproject.flows:app"
+        )
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise AppError(f"App '{path}' is not of the form module:attribute, e.g. myproject.flows:app")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return _attribute(path, module_name, attribute)
+
+
+def _attribute(path: str, module_name: str, attribute: str) -> App:
+    try:
+        value: Any = import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except Exception as exc:
+        raise AppError(f"App '{path}' can't be imported: {type(exc).__name__}: {exc}") from exc
+    if not isinstance(value, App):
+        raise AppError(f"App '{path}' is a {type(value).__name__}, not an abstractruntime.App")
+    return value

@@ -1,0 +1,61 @@
+"""What an effect handler may know about the attempt it carries out.
+
+Handlers take ``(run, effect)``; everything else is here, per thread of execution, so that their signature
+stays the contract's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+__all__ = ["EffectContext", "carrying_out", "current_effect"]
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class EffectContext:
+    """The attempt a handler carries out.
+
+    Attributes:
+        run_id: whose effect it is.
+        idempotency_key: send it along: the outside can recognise a repeated call by it.
+        attempt: 1-based.
+        cancelled: asks whether the result is not wanted any more (the run was cancelled, or another
+            worker took the effect over); a long handler should look now and then and return.
+    """
+
+    run_id: str
+    idempotency_key: str
+    attempt: int = 1
+    cancelled: Callable[[], bool] = _never
+
+
+_current: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
+
+
+def current_effect() -> EffectContext:
+    """The attempt the calling handler carries out.
+
+    Raises:
+        RuntimeError: called outside an effect handler.
+    """
+    context = _current.get()
+    if context is None:
+        raise RuntimeError("current_effect() is only known inside an effect handler")
+    return context
+
+
+@contextmanager
+def carrying_out(context: EffectContext) -> Iterator[None]:
+    """Make ``context`` the current one; drivers wrap handler calls in it."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)

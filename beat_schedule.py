@@ -1,0 +1,38 @@
+"""What beat fires. Beat is a pulse: what it triggers is idempotent, so any number of beats may run.
+
+Add schedules of your own to ``SCHEDULES`` (or declare them on your App, which is the same)::
+
+    SCHEDULES = [Cron("nightly-report", "0 2 * * *", workflow_id="report", timezone="Europe/Paris")]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from abstractruntime.schedule import Schedule
+
+__all__ = ["SCHEDULES", "pulse"]
+
+SCHEDULES: list[Schedule] = []
+"""Cron and interval entries that start workflows, beside those declared on the App."""
+
+SCHEDULE_CHECK_S = 1.0
+
+
+def pulse(sweep_interval_s: float) -> dict[str, dict[str, Any]]:
+    """Celery's ``beat_schedule``: the sweep and the check of ``SCHEDULES``.
+
+    Pulses expire, so that a fleet that was away does not work through a queue of old ones.
+    """
+    return {
+        "abstractruntime-sweep": {
+            "task": "abstractruntime.sweep",
+            "schedule": sweep_interval_s,
+            "options": {"expires": max(5.0, sweep_interval_s * 2)},
+        },
+        "abstractruntime-schedules": {
+            "task": "abstractruntime.fire_schedules",
+            "schedule": SCHEDULE_CHECK_S,
+            "options": {"expires": 5.0},
+        },
+    }

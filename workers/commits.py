@@ -1,0 +1,315 @@
+"""Committing transitions in a fleet: one transaction for all that a step changes (`DESIGN §1.2`).
+
+A transition of one run may move others: a child's end resumes its parent, an event resumes its listeners.
+All of it is written in one unit, each run by compare-and-swap; if any of them has moved meanwhile, nothing
+is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from abstractruntime.core import faults
+from abstractruntime.core.control import is_paused
+from abstractruntime.core.environment import Environment
+from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.resume import child_ended, resumed, wait_keys
+from abstractruntime.core.traces import derive_traces
+from abstractruntime.core.transition import Transition
+from abstractruntime.storage.checkpoints import (
+    Checkpoint,
+    CheckpointStore,
+    Event,
+    Task,
+    Unit,
+    Write,
+    Written,
+)
+
+from .clock import StepClock
+from .hints import Announcement, Dispatcher, Hint, Message
+from .placement import Placement, Timing, placement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["AlreadyDone", "Batch", "Commits", "LostRace"]
+
+
+class LostRace(Exception):  # not an error of anybody: somebody else was first
+    """Somebody else has moved the run; nothing was written."""
+
+
+class AlreadyDone(Exception):
+    """The ledger holds a completed record with this key; nothing was written."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """One unit's writes and the messages to publish once it is committed."""
+
+    unit: Unit
+    clock: StepClock
+    messages: list[Message] = field(default_factory=list)
+
+    @property
+    def env(self) -> Environment:
+        """The kernel's ports over the store's clock."""
+        return self.clock.environment()
+
+
+class Commits:
+    """Writes transitions and publishes what follows from them."""
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        dispatcher: Dispatcher,
+        timing: Timing,
+        *,
+        event_ttl_s: float = 7 * 86400.0,
+        new_event_id: Callable[[], str] | None = None,
+    ) -> None:
+        self.store = store
+        self.timing = timing
+        self._dispatcher = dispatcher
+        self._event_ttl_s = event_ttl_s
+        self._new_event_id = new_event_id or Environment().new_id
+
+    def publish(self, messages: list[Message]) -> None:
+        """Send hints; only after their commit."""
+        faults.hit("step.before_publish")
+        if messages:
+            self._dispatcher.send(messages)
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """A unit whose messages are published after it is committed.
+
+        Raises:
+            LostRace: (from the body) undoes the unit.
+        """
+        with self.store.unit() as unit:
+            batch = Batch(unit, StepClock(unit.now))
+            yield batch
+            faults.hit("step.before_commit")
+        faults.hit("step.after_commit")
+        self.publish(batch.messages)
+
+    def commit_step(
+        self, before: Checkpoint, change: Transition, clock: StepClock, *, unless_completed: str | None = None
+    ) -> tuple[Checkpoint, list[Message]]:
+        """Commit one step; gives the checkpoint it made and the messages still to publish.
+
+        Raises:
+            LostRace: the run has moved.
+            AlreadyDone: ``unless_completed`` is in the ledger already.
+        """
+        if _is_simple(change.run):
+            place = placement(change.run, clock.epoch(), self.timing, wake_at=before.wake_at)
+            write = _step_write(before, change, place, unless_completed)
+            faults.hit("step.before_commit")
+            committed = self.commit_write(write, place, clock)
+            faults.hit("step.after_commit")
+            return committed
+        with self.store.unit() as unit:
+            batch = Batch(unit, clock)
+            after = self.write(batch, before, change, unless_completed=unless_completed)
+            faults.hit("step.before_commit")
+        faults.hit("step.after_commit")
+        return after, batch.messages
+
+    def commit_write(
+        self, write: Write, place: Placement, clock: StepClock
+    ) -> tuple[Checkpoint, list[Message]]:
+        """Commit a write that concerns one run only, as it is.
+
+        Raises:
+            LostRace: the run has moved.
+            AlreadyDone: ``write.unless_completed`` is in the ledger already.
+        """
+        _demand(self.store.commit(write))
+        return _after(write, clock), _messages(write, place)
+
+    def write(
+        self, batch: Batch, before: Checkpoint, change: Transition, *, unless_completed: str | None = None
+    ) -> Checkpoint:
+        """Write a transition and all that follows from it inside ``batch``."""
+        change = self._meet_buffered_event(batch, before, change)
+        place = placement(change.run, batch.clock.epoch(), self.timing, wake_at=before.wake_at)
+        write = _step_write(before, change, place, unless_completed)
+        _demand(batch.unit.write(write))
+        batch.messages += _messages(write, place)
+        if change.run.is_terminal and change.run.parent_run_id:
+            self._resume_parent(batch, change)
+        return _after(write, batch.clock)
+
+    def write_control(self, batch: Batch, before: Checkpoint, change: Transition) -> Checkpoint:
+        """Write what a person did; an effect in flight stays claimed, so its outcome is not lost."""
+        step = before.step
+        if step is None:
+            return self.write(batch, before, change)
+        place = self._place_in_flight(before, change.run, batch.clock.epoch())
+        write = Write(
+            before=before,
+            run=change.run,
+            records=[*change.records, *change.closing],
+            step=step,
+            attempts=before.attempts,
+            task=before.task,
+            wake_at=place.wake_at,
+            due_at=place.due_at,
+            lease_until=before.lease_until,
+        )
+        _demand(batch.unit.write(write))
+        batch.messages += _messages(write, place)
+        if change.run.is_terminal and change.run.parent_run_id:
+            self._resume_parent(batch, change)
+        return _after(write, batch.clock)
+
+    def _place_in_flight(self, before: Checkpoint, run: RunState, now: float) -> Placement:
+        if run.is_terminal or is_paused(run):
+            return Placement()
+        if before.lease_until is not None and before.lease_until > now:
+            return Placement(wake_at=before.lease_until)
+        return Placement(wake_at=now + self.timing.grace_s, due_at=before.due_at, hint_in_s=0.0)
+
+    def _meet_buffered_event(self, batch: Batch, before: Checkpoint, change: Transition) -> Transition:
+        """A run that begins to wait takes an event that came first (`DESIGN §3, Events`)."""
+        run = change.run
+        if not _awaits_event(run) or run.waiting is None:
+            return change
+        keys = wait_keys(run.waiting)
+        batch.unit.lock_keys(keys)
+        event = batch.unit.next_event(run.run_id, keys, since=before.started_at)
+        if event is None:
+            return change
+        batch.unit.consume(run.run_id, event.wait_key, event.seq)
+        went_on = resumed(run, deepcopy(event.payload), batch.env)
+        return Transition(went_on.run, [*change.records, *went_on.records], went_on.closing)
+
+    def emit(self, batch: Batch, event: Event) -> list[RunState] | None:
+        """Put an event in the inbox and resume who waits for it; ``None`` if its id is known already."""
+        keys = [event.wait_key] if event.wildcard_key is None else [event.wait_key, event.wildcard_key]
+        batch.unit.lock_keys(keys)
+        seq = batch.unit.add_event(event)
+        if seq is None:
+            return None
+        went_on = []
+        for run_id, key in batch.unit.waiting_on(keys):
+            listener = batch.unit.load(run_id)
+            if listener is None or not _awaits_event(listener.run) or run_id == event.emitter_run_id:
+                continue
+            batch.unit.consume(run_id, key, seq)
+            change = resumed(listener.run, deepcopy(event.payload), batch.env)
+            went_on.append(self.write(batch, listener, change).run)
+        return went_on
+
+    def new_event(
+        self,
+        wait_key: str,
+        payload: Any,
+        *,
+        event_id: str | None = None,
+        wildcard_key: str | None = None,
+        emitter_run_id: str | None = None,
+    ) -> Event:
+        """An event with the deployment's time to live and, if it has none, a fresh id."""
+        return Event(
+            event_id=event_id or self._new_event_id(),
+            wait_key=wait_key,
+            payload=payload,
+            wildcard_key=wildcard_key,
+            emitter_run_id=emitter_run_id,
+            ttl_s=self._event_ttl_s,
+        )
+
+    def insert_run(self, batch: Batch, run: RunState, *, depth: int) -> bool:
+        """Add a runnable run; False when its id is taken."""
+        place = placement(run, batch.clock.epoch(), self.timing)
+        if not batch.unit.insert(run, depth=depth, wake_at=place.wake_at):
+            return False
+        batch.messages.append(Hint(Task.TICK, run.run_id, 1, run.current_node, run.workflow_id))
+        return True
+
+    def resume_parent(self, batch: Batch, child: RunState) -> None:
+        """Tell the parent of an ended child, if it waits for it."""
+        self._resume_parent(batch, Transition(child))
+
+    def _resume_parent(self, batch: Batch, change: Transition) -> None:
+        child = change.run
+        parent = batch.unit.load(child.parent_run_id or "")
+        if parent is None or parent.run.waiting is None:
+            return
+        traces = None
+        if (parent.run.waiting.details or {}).get("include_traces"):
+            written = [entry.record for entry in self.store.ledger(child.run_id)]
+            new = [record.to_dict() for record in (*change.records, *change.closing)]
+            traces = derive_traces([*written, *new])
+        went_on = child_ended(parent.run, child, batch.env, traces=traces)
+        if went_on is not None:
+            self.write(batch, parent, went_on)
+
+
+def _demand(written: Written) -> None:
+    if written is Written.CONFLICT:
+        raise LostRace
+    if written is Written.ALREADY_DONE:
+        raise AlreadyDone
+
+
+def _awaits_event(run: RunState) -> bool:
+    if run.status is not RunStatus.WAITING or run.waiting is None or is_paused(run):
+        return False
+    return run.waiting.reason is WaitReason.EVENT
+
+
+def _is_simple(run: RunState) -> bool:
+    """Whether the commit touches this run only: no buffered event to meet, no parent to resume."""
+    return not _awaits_event(run) and not (run.is_terminal and run.parent_run_id)
+
+
+def _step_write(
+    before: Checkpoint, change: Transition, place: Placement, unless_completed: str | None
+) -> Write:
+    return Write(
+        before=before,
+        run=change.run,
+        records=[*change.records, *change.closing] if change.closing else change.records,
+        wake_at=place.wake_at,
+        due_at=place.due_at,
+        unless_completed=unless_completed,
+    )
+
+
+def _messages(write: Write, place: Placement) -> list[Message]:
+    run = write.run
+    if run.is_terminal:
+        return [Announcement(run.run_id)]
+    if place.hint_in_s is None:
+        return []
+    version = write.before.version + 1
+    return [Hint(write.task, run.run_id, version, run.current_node, run.workflow_id, place.hint_in_s)]
+
+
+def _after(write: Write, clock: StepClock) -> Checkpoint:
+    """The checkpoint as it is now stored, without reading it again."""
+    before = write.before
+    return Checkpoint(
+        run=write.run,
+        version=before.version + 1,
+        ledger_seq=before.ledger_seq + len(write.records),
+        depth=before.depth,
+        step=write.step,
+        attempts=write.attempts,
+        task=write.task,
+        wake_at=write.wake_at,
+        due_at=write.due_at,
+        lease_until=write.lease_until,
+        started_at=before.started_at,
+        now=clock.epoch(),
+    )

@@ -1,0 +1,161 @@
+"""Publishing hints through Celery's broker, within a time budget (`DESIGN §3.5`).
+
+Messages go to the broker's default exchange with the queue's name as routing key: kombu keeps the bindings
+of other exchanges in Redis itself, so a flushed broker would swallow what is published through them
+(`RESEARCH §7`). Connections and producers are kept per thread; after a failure nothing is published for a
+moment, so that a broker that is away costs a caller one time budget and not one per message.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu import Connection, Producer
+from kombu.exceptions import KombuError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from abstractruntime.storage.checkpoints import Task
+
+from . import metrics
+from .hints import Announcement, Hint, Message
+from .settings import Settings
+
+__all__ = ["TASK_NAMES", "CeleryDispatcher", "signals_client"]
+
+logger = logging.getLogger(__name__)
+
+TASK_NAMES = {Task.TICK: "abstractruntime.tick", Task.EFFECT: "abstractruntime.effect"}
+PAUSE_AFTER_FAILURE_S = 1.0
+_CONNECTION_ERRORS = (OSError, RedisError, KombuError)
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+def signals_client(settings: Settings) -> Redis:
+    """A Redis connection for signals; short time-outs, no retries: a signal is only a hint."""
+    return Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.publish_timeout,
+        socket_connect_timeout=settings.publish_timeout,
+        retry=None,
+    )
+
+
+class CeleryDispatcher:
+    """`Dispatcher` over a Celery app's broker and Redis pub/sub. Safe for threads and after fork."""
+
+    def __init__(self, celery: Celery, settings: Settings) -> None:
+        self._celery = celery
+        self._queues = {Task.TICK: settings.tick_queue, Task.EFFECT: settings.effect_queue}
+        self._ended_channel = settings.ended_channel
+        self._settings = settings
+        self._local = threading.local()
+        self._silent_until = 0.0
+        self._origin = f"abstractruntime-{uuid4().hex[:8]}"
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Publish; a broker that is away is logged and counted, never raised."""
+        if monotonic() < self._silent_until:
+            metrics.count("hints_unsent", len(messages))
+            return
+        try:
+            self._send_all(messages)
+        except _CONNECTION_ERRORS:
+            # A kept connection may have died of a broker restart: one more try, over a new one.
+            self.close()
+            try:
+                self._send_all(messages)
+            except _CONNECTION_ERRORS as exc:
+                self.close()
+                self._silent_until = monotonic() + PAUSE_AFTER_FAILURE_S
+                metrics.count("hints_unsent", len(messages))
+                logger.warning("broker away, %d hint(s) left to the sweep: %s", len(messages), exc)
+
+    def _send_all(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Announcement):
+                self._announce(message)
+            else:
+                self._publish(message)
+
+    def _publish(self, hint: Hint) -> None:
+        producer = self._producer()
+        body = ([hint.run_id, hint.version], {"node": hint.node, "workflow": hint.workflow_id}, _EMBED)
+        task_id = str(uuid4())
+        headers: dict[str, Any] = {
+            "lang": "py",
+            "task": TASK_NAMES[hint.task],
+            "id": task_id,
+            "root_id": task_id,
+            "parent_id": None,
+            "group": None,
+            "ignore_result": True,
+            "retries": 0,
+            "timelimit": [None, None],
+            "eta": None,
+            "expires": None,
+            "origin": self._origin,
+            "argsrepr": repr((hint.run_id, hint.version)),
+            "kwargsrepr": repr({"node": hint.node, "workflow": hint.workflow_id}),
+        }
+        if hint.delay_s > 0:
+            eta = datetime.now(timezone.utc) + timedelta(seconds=hint.delay_s)
+            headers["eta"] = eta.isoformat()
+        producer.publish(
+            body,
+            routing_key=self._queues[hint.task],
+            exchange="",
+            serializer="json",
+            headers=headers,
+            correlation_id=task_id,
+            retry=False,
+            delivery_mode=2,
+        )
+        metrics.count("hints_sent", task=hint.task.value)
+
+    def _announce(self, announcement: Announcement) -> None:
+        self._signals().publish(self._ended_channel + announcement.run_id, "ended")
+
+    def _producer(self) -> Producer:
+        producer: Producer | None = getattr(self._local, "producer", None)
+        if producer is None:
+            connection = self._connect()
+            producer = Producer(connection.default_channel, auto_declare=False)
+            self._local.connection, self._local.producer = connection, producer
+        return producer
+
+    def _connect(self) -> Connection:
+        connection = self._celery.connection_for_write(
+            connect_timeout=self._settings.publish_timeout,
+            transport_options={
+                **self._celery.conf.broker_transport_options,
+                "socket_timeout": self._settings.publish_timeout,
+                "socket_connect_timeout": self._settings.publish_timeout,
+                "max_retries": 0,
+            },
+        )
+        connection.ensure_connection(max_retries=1, timeout=self._settings.publish_timeout)
+        return connection
+
+    def _signals(self) -> Redis:
+        client: Redis | None = getattr(self._local, "signals", None)
+        if client is None:
+            client = self._local.signals = signals_client(self._settings)
+        return client
+
+    def close(self) -> None:
+        """Drop this thread's connections; they are made again when needed."""
+        connection = getattr(self._local, "connection", None)
+        self._local.__dict__.clear()
+        if connection is not None:
+            try:
+                connection.release()
+            except Exception:
+                logger.debug("closing a broken broker connection failed", exc_info=True)

@@ -1,0 +1,226 @@
+"""Carrying out effects with outside contact: claim, call, record (`DESIGN §1.3`, §3.4).
+
+The claim (STARTED record, attempt, lease) is committed before the call; the outcome is committed before
+anything depends on it. Whoever holds the claim is recognised by the STARTED record's step id, so an outcome
+that arrives after somebody paused or cancelled the run is still recorded, and one that arrives after another
+worker took over is not.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from abstractruntime.app import App, EffectBinding
+from abstractruntime.core import faults
+from abstractruntime.core.control import hold, is_paused
+from abstractruntime.core.effect_context import EffectContext, carrying_out
+from abstractruntime.core.effect_step import EffectStep
+from abstractruntime.core.environment import Environment
+from abstractruntime.core.models import Effect, RunState, RunStatus, StepRecord
+from abstractruntime.core.outcome import EffectOutcome, invoke
+from abstractruntime.core.transition import Transition, effect_ended, effect_record
+from abstractruntime.storage.checkpoints import Checkpoint, CheckpointStore, Task, Write
+
+from . import metrics
+from .clock import StepClock
+from .commits import Commits, LostRace
+from .heartbeat import Heartbeat
+from .hints import Message
+from .placement import Placement, timer
+
+__all__ = ["EffectRunner"]
+
+logger = logging.getLogger(__name__)
+
+Committed = tuple[Checkpoint, list[Message]]
+MAX_RECORD_TRIES = 20
+
+
+class EffectRunner:
+    """Runs the handlers an App declares."""
+
+    def __init__(self, app: App, store: CheckpointStore, commits: Commits, *, max_crashes: int = 3) -> None:
+        self._app = app
+        self._store = store
+        self._commits = commits
+        self.max_crashes = max_crashes
+
+    def begin(
+        self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
+    ) -> Committed:
+        """The node has asked for ``step``: carry it out here if it is quick, else queue it."""
+        binding = self._binding(step)
+        if binding.quick:
+            return self._attempt(checkpoint, step, binding, clock, unless_completed=step.key)
+        now = clock.epoch()
+        place = Placement(wake_at=now + self._commits.timing.grace_s, hint_in_s=0.0)
+        write = Write(
+            before=checkpoint,
+            run=checkpoint.run,
+            step=step,
+            task=Task.EFFECT,
+            wake_at=place.wake_at,
+            unless_completed=step.key,
+        )
+        return self._commits.commit_write(write, place, clock)
+
+    def take_over(self, checkpoint: Checkpoint) -> list[Message]:
+        """Carry out a pending step: a queued one, a retry, or one whose worker was lost.
+
+        Raises:
+            LostRace: somebody else has it.
+        """
+        step = checkpoint.step
+        if step is None:
+            metrics.count("effect_dropped", reason="no_step")
+            return []
+        clock = StepClock(checkpoint.now)
+        if step.step_id is not None:
+            metrics.count("effect_recovered")
+            step = step.next_attempt()
+        if checkpoint.attempts >= self.max_crashes:
+            return self._stop_poison(checkpoint, step, clock)[1]
+        return self._attempt(checkpoint, step, self._binding(step), clock)[1]
+
+    def _binding(self, step: EffectStep) -> EffectBinding:
+        binding = self._app.binding(step.effect.type)
+        if binding is None:
+            return EffectBinding(_no_handler)
+        return binding
+
+    def _stop_poison(self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock) -> Committed:
+        """The effect lost its worker too often; its key says whether the outside has seen it."""
+        env = clock.environment()
+        error = (
+            f"its worker was lost {checkpoint.attempts} times while it ran; "
+            "retry the run once the cause is mended"
+        )
+        claimed, started = step.started(checkpoint.run, env)
+        outcome = EffectOutcome.failed(error)
+        record = effect_record(checkpoint.run, claimed, outcome, env)
+        change = effect_ended(checkpoint.run, claimed, outcome, env)
+        change.records = [started, record, *change.records]
+        return self._commits.commit_step(checkpoint, change, clock)
+
+    def _attempt(
+        self,
+        checkpoint: Checkpoint,
+        step: EffectStep,
+        binding: EffectBinding,
+        clock: StepClock,
+        *,
+        unless_completed: str | None = None,
+    ) -> Committed:
+        lease_s = binding.lease_s or self._commits.timing.lease_s
+        claimed, started = step.started(checkpoint.run, clock.environment())
+        lease_until = clock.epoch() + lease_s
+        claim = Write(
+            before=checkpoint,
+            run=checkpoint.run,
+            records=[started],
+            step=claimed,
+            attempts=checkpoint.attempts + 1,
+            task=Task.TICK if binding.quick else Task.EFFECT,
+            wake_at=lease_until,
+            lease_until=lease_until,
+            unless_completed=unless_completed,
+        )
+        held, _ = self._commits.commit_write(claim, Placement(wake_at=lease_until), clock)
+        faults.hit("effect.claimed")
+        outcome = self._call(held, claimed, binding, lease_s)
+        faults.hit("effect.done")
+        return self._record(held, claimed, outcome, clock)
+
+    def _call(
+        self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float
+    ) -> EffectOutcome:
+        heartbeat = Heartbeat(self._store, held, lease_s)
+        context = EffectContext(held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted)
+        with heartbeat.beating(quick=binding.quick), carrying_out(context):
+            return invoke(binding.handler, held.run, step.effect, step.next_node)
+
+    # -- the outcome ----------------------------------------------------------------------------
+
+    def _record(
+        self, held: Checkpoint, step: EffectStep, outcome: EffectOutcome, clock: StepClock
+    ) -> Committed:
+        """Commit the outcome, whatever people did to the run meanwhile; never if the claim is lost."""
+        env = clock.environment()
+        record = effect_record(held.run, step, outcome, env)
+        try:
+            return self._commit_outcome(held, step, outcome, record, clock)
+        except LostRace:
+            pass
+        for _ in range(MAX_RECORD_TRIES):
+            current = self._store.load(held.run.run_id)
+            if current is None or current.step is None or current.step.step_id != step.step_id:
+                metrics.count("effect_dropped", reason="fenced")
+                logger.warning("late outcome of %s of run %s refused", step.node_id, held.run.run_id)
+                raise LostRace
+            _carry_vars(held.run, current.run)
+            try:
+                return self._commit_outcome(current, step, outcome, record, clock)
+            except LostRace:
+                continue
+        raise LostRace
+
+    def _commit_outcome(
+        self,
+        current: Checkpoint,
+        step: EffectStep,
+        outcome: EffectOutcome,
+        record: StepRecord,
+        clock: StepClock,
+    ) -> Committed:
+        run = current.run
+        if run.is_terminal:
+            write = Write(before=current, run=run, records=[record])
+            return self._commits.commit_write(write, Placement(), clock)
+        if outcome.status == "failed" and step.attempt < step.max_attempts:
+            return self._retry_later(current, step, record, clock)
+        env = clock.environment()
+        change = effect_ended(_as_running(run), step, outcome, env)
+        if is_paused(run) and change.run.status is RunStatus.RUNNING:
+            change = Transition(hold(change.run, env), change.records)
+        change.records = [record, *change.records]
+        return self._commits.commit_step(current, change, clock)
+
+    def _retry_later(
+        self, current: Checkpoint, step: EffectStep, record: StepRecord, clock: StepClock
+    ) -> Committed:
+        """The next attempt is a timer, never a sleeping worker."""
+        backoff = self._app.policy.backoff_seconds(effect=step.effect, attempt=step.attempt)
+        now = clock.epoch()
+        place = timer(now + max(0.0, backoff), now, self._commits.timing)
+        if is_paused(current.run):
+            place = Placement(due_at=place.due_at)
+        write = Write(
+            before=current,
+            run=current.run,
+            records=[record],
+            step=step.next_attempt(),
+            task=current.task,
+            wake_at=place.wake_at,
+            due_at=place.due_at,
+        )
+        return self._commits.commit_write(write, place, clock)
+
+
+def _as_running(run: RunState) -> RunState:
+    """A run that was paused while its effect ran, as the effect's outcome finds it."""
+    return replace(run, status=RunStatus.RUNNING, waiting=None)
+
+
+def _carry_vars(held: RunState, current: RunState) -> None:
+    """The handler's changes survive a control command; the command's own marks win."""
+    merged = dict(held.vars)
+    merged["_limits"] = current.vars.get("_limits", merged.get("_limits"))
+    runtime, marks = merged.get("_runtime"), current.vars.get("_runtime")
+    if isinstance(runtime, dict) and isinstance(marks, dict):
+        merged["_runtime"] = {**runtime, "control": marks.get("control", {})}
+    current.vars = merged
+
+
+def _no_handler(run: RunState, effect: Effect, default_next: str | None) -> EffectOutcome:
+    return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")

@@ -1,0 +1,359 @@
+"""How a fleet takes a step: load -> kernel -> commit -> publish (`DESIGN §3`)."""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from time import monotonic
+
+from abstractruntime.app import App
+from abstractruntime.core import faults, records
+from abstractruntime.core.control import is_paused
+from abstractruntime.core.effect_step import EffectStep
+from abstractruntime.core.effects import BUILTIN_EFFECTS
+from abstractruntime.core.environment import Environment
+from abstractruntime.core.errors import CorruptCheckpointError, FailRun
+from abstractruntime.core.models import RunStatus, StepPlan
+from abstractruntime.core.outcome import EffectOutcome
+from abstractruntime.core.resume import woken
+from abstractruntime.core.spec import RunContext, WorkflowSpec
+from abstractruntime.core.step import begin_effect, checked_plan, unencodable_step
+from abstractruntime.core.traces import attach_traces
+from abstractruntime.core.transition import (
+    Transition,
+    advanced,
+    completed_by_plan,
+    effect_ended,
+    effect_record,
+    failed,
+)
+from abstractruntime.storage.checkpoints import Checkpoint, CheckpointStore, PriorResult, Task, Write, Written
+
+from . import metrics
+from .clock import StepClock
+from .commits import AlreadyDone, Batch, Commits, LostRace
+from .effects import EffectRunner
+from .fleet_scope import WRITING_EFFECTS, FleetScope
+from .hints import Hint, Message
+from .placement import timer
+
+__all__ = ["Engine", "StepBudget"]
+
+logger = logging.getLogger(__name__)
+
+DEFER_S = 5.0
+DEFER_MAX_S = 60.0
+
+
+class StepBudget:
+    """How much one tick may do while its run stays runnable."""
+
+    def __init__(self, max_steps: int = 1, budget_ms: float = 1000.0) -> None:
+        self.max_steps = max_steps
+        self.budget_s = budget_ms / 1000.0
+
+
+class _FleetContext:
+    """What node handlers receive: the store's clock."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+
+    def now_iso(self) -> str:
+        return self._env.now_iso()
+
+
+class Engine:
+    """Takes steps of runs. Stateless: any number of them, in any process, may share a store.
+
+    Every method may be called with a stale or doubled hint; it then does nothing.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        store: CheckpointStore,
+        commits: Commits,
+        effects: EffectRunner,
+        *,
+        budget: StepBudget | None = None,
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._commits = commits
+        self._effects = effects
+        self._budget = budget or StepBudget()
+
+    def tick(self, run_id: str, version: int) -> None:
+        """Take the next step(s) of a run, if it still is at this version."""
+        checkpoint = self._load(run_id, version)
+        if checkpoint is None or not self._is_ready(checkpoint):
+            return
+        deadline = monotonic() + self._budget.budget_s
+        messages: list[Message] = []
+        try:
+            for _ in range(self._budget.max_steps):
+                checkpoint, messages = self._step(checkpoint)
+                if checkpoint.run.status is not RunStatus.RUNNING or checkpoint.step is not None:
+                    break
+                if monotonic() > deadline or (checkpoint.due_at or 0.0) > checkpoint.now:
+                    break
+        except LostRace:
+            metrics.count("tick_dropped", reason="lost_race")
+            return
+        self._commits.publish(messages)
+
+    def effect(self, run_id: str, version: int) -> None:
+        """Carry out the pending effect of a run, if it still is at this version."""
+        checkpoint = self._load(run_id, version)
+        if checkpoint is None:
+            return
+        try:
+            messages = self._effects.take_over(checkpoint)
+        except LostRace:
+            metrics.count("effect_dropped", reason="lost_race")
+            return
+        self._commits.publish(messages)
+
+    # -- is there something to do ---------------------------------------------------------------
+
+    def _load(self, run_id: str, version: int) -> Checkpoint | None:
+        try:
+            checkpoint = self._store.load(run_id)
+        except CorruptCheckpointError as exc:
+            metrics.count("tick_dropped", reason="corrupt")
+            logger.exception("run %s can't be decoded", run_id)
+            self._store.defer(run_id, version, DEFER_MAX_S, str(exc))
+            return None
+        reason = None
+        if checkpoint is None:
+            reason = "unknown"
+        elif checkpoint.version != version:
+            reason = "stale"
+        elif checkpoint.run.is_terminal:
+            reason = "terminal"
+        elif is_paused(checkpoint.run):
+            reason = "paused"
+        elif checkpoint.lease_until is not None and checkpoint.lease_until > checkpoint.now:
+            reason = "leased"
+        elif checkpoint.due_at is not None and checkpoint.due_at > checkpoint.now:
+            self._too_early(checkpoint)
+            return None
+        if reason is not None:
+            metrics.count("tick_dropped", reason=reason)
+            return None
+        return checkpoint
+
+    def _too_early(self, checkpoint: Checkpoint) -> None:
+        """A hint that came before its time (a worker's clock runs fast): send it again, for the rest."""
+        metrics.count("tick_dropped", reason="early")
+        run = checkpoint.run
+        left = (checkpoint.due_at or 0.0) - checkpoint.now
+        if left <= self._commits.timing.horizon_s:
+            hint = Hint(
+                checkpoint.task, run.run_id, checkpoint.version, run.current_node, run.workflow_id, left
+            )
+            self._commits.publish([hint])
+
+    def _is_ready(self, checkpoint: Checkpoint) -> bool:
+        run = checkpoint.run
+        if checkpoint.task is Task.EFFECT:
+            metrics.count("tick_dropped", reason="effect_pending")
+            return False
+        if run.status is RunStatus.WAITING:
+            if checkpoint.due_at is None:
+                metrics.count("tick_dropped", reason="waiting")
+                return False
+            return True
+        return run.status is RunStatus.RUNNING
+
+    # -- one step -------------------------------------------------------------------------------
+
+    def _step(self, checkpoint: Checkpoint) -> tuple[Checkpoint, list[Message]]:
+        clock = StepClock(checkpoint.now)
+        env = clock.environment()
+        run = checkpoint.run
+        if run.status is RunStatus.WAITING:
+            return self._commits.commit_step(checkpoint, woken(run, env), clock)
+        if checkpoint.step is not None:
+            return checkpoint, self._effects.take_over(checkpoint)
+        workflow = self._app.get(run.workflow_id)
+        if workflow is None or run.current_node not in workflow.nodes:
+            return checkpoint, self._defer(checkpoint)
+        if checkpoint.redeliveries:
+            checkpoint = self._count_attempt(checkpoint, clock)
+            if checkpoint.attempts > self._effects.max_crashes:
+                error = (
+                    f"Node '{run.current_node}' lost its worker {checkpoint.attempts - 1} times; "
+                    "retry the run once the cause is mended"
+                )
+                change = failed(run, error, env, reasons=[records.node_failure(run, error, env)])
+                return self._commits.commit_step(checkpoint, change, clock)
+        return self._node_step(checkpoint, workflow, clock, env)
+
+    def _node_step(
+        self, checkpoint: Checkpoint, workflow: WorkflowSpec, clock: StepClock, env: Environment
+    ) -> tuple[Checkpoint, list[Message]]:
+        run = checkpoint.run
+        attach_traces(run, lambda: [entry.record for entry in self._store.ledger(run.run_id)])
+        context: RunContext = _FleetContext(env)
+        try:
+            plan = checked_plan(workflow.get_node(run.current_node)(run, context), run.current_node)
+        except FailRun as exc:
+            return self._give_up(checkpoint, str(exc))
+        except Exception as exc:
+            return self._node_raised(checkpoint, exc)
+        try:
+            return self._carry_out(checkpoint, plan, clock, env)
+        except (TypeError, ValueError) as exc:
+            # What the node left in its variables or its plan can't be stored: the node's fault, too.
+            return self._node_raised(checkpoint, exc)
+
+    def _carry_out(
+        self, checkpoint: Checkpoint, plan: StepPlan, clock: StepClock, env: Environment
+    ) -> tuple[Checkpoint, list[Message]]:
+        if plan.complete_output is not None:
+            return self._commits.commit_step(checkpoint, completed_by_plan(checkpoint.run, plan, env), clock)
+        if plan.effect is None:
+            return self._commits.commit_step(checkpoint, advanced(checkpoint.run, plan, env), clock)
+        return self._effect_step(checkpoint, plan, clock, env)
+
+    def _defer(self, checkpoint: Checkpoint) -> list[Message]:
+        """A worker that knows the workflow will come (rolling deploy); say so meanwhile."""
+        run = checkpoint.run
+        reason = f"no worker yet knows node '{run.current_node}' of workflow '{run.workflow_id}'"
+        delay = min(DEFER_S * 2.0 ** min(checkpoint.redeliveries, 5), DEFER_MAX_S)
+        self._store.defer(run.run_id, checkpoint.version, delay, reason)
+        metrics.count("tick_deferred", workflow=run.workflow_id)
+        logger.warning("run %s deferred: %s", run.run_id, reason)
+        return []
+
+    def _count_attempt(self, checkpoint: Checkpoint, clock: StepClock) -> Checkpoint:
+        """The sweep sent this step before: perhaps it kills its worker. Count it before it runs again."""
+        now = clock.epoch()
+        write = Write(
+            before=checkpoint,
+            run=checkpoint.run,
+            attempts=checkpoint.attempts + 1,
+            task=checkpoint.task,
+            wake_at=now + self._commits.timing.grace_s,
+        )
+        if self._store.commit(write) is not Written.OK:
+            raise LostRace
+        counted = copy(checkpoint)
+        counted.version += 1
+        counted.attempts += 1
+        counted.redeliveries = 0
+        counted.wake_at = write.wake_at
+        return counted
+
+    def _node_raised(self, checkpoint: Checkpoint, exc: Exception) -> tuple[Checkpoint, list[Message]]:
+        """The node's own code raised: try again later, then park the run as FAILED (`DESIGN §3`)."""
+        node = checkpoint.run.current_node
+        logger.warning("node '%s' of run %s raised", node, checkpoint.run.run_id, exc_info=exc)
+        error = f"Node '{node}' raised {type(exc).__name__}: {exc}"
+        attempt = checkpoint.attempts + 1
+        retry = self._app.node_retry
+        if attempt >= retry.max_attempts:
+            return self._give_up(checkpoint, error)
+        fresh, clock = self._fresh(checkpoint)
+        place = timer(clock.epoch() + retry.delay(attempt), clock.epoch(), self._commits.timing)
+        record = records.node_failure(fresh.run, error, clock.environment(), attempt=attempt)
+        write = Write(
+            before=fresh,
+            run=fresh.run,
+            records=[record],
+            attempts=attempt,
+            wake_at=place.wake_at,
+            due_at=place.due_at,
+        )
+        return self._commits.commit_write(write, place, clock)
+
+    def _give_up(self, checkpoint: Checkpoint, error: str) -> tuple[Checkpoint, list[Message]]:
+        fresh, clock = self._fresh(checkpoint)
+        env = clock.environment()
+        record = records.node_failure(fresh.run, error, env, attempt=checkpoint.attempts + 1)
+        return self._commits.commit_step(fresh, failed(fresh.run, error, env, reasons=[record]), clock)
+
+    def _fresh(self, checkpoint: Checkpoint) -> tuple[Checkpoint, StepClock]:
+        """The stored run again: what the failed node did to its copy must not be committed."""
+        fresh = self._store.load(checkpoint.run.run_id)
+        if fresh is None or fresh.version != checkpoint.version:
+            raise LostRace
+        return fresh, StepClock(fresh.now)
+
+    # -- effects --------------------------------------------------------------------------------
+
+    def _effect_step(
+        self, checkpoint: Checkpoint, plan: StepPlan, clock: StepClock, env: Environment
+    ) -> tuple[Checkpoint, list[Message]]:
+        begun = begin_effect(checkpoint.run, plan, self._app.policy)
+        if isinstance(begun, str):
+            assert plan.effect is not None
+            step = unencodable_step(plan, plan.effect)
+            change = _outcome_change(checkpoint, step, EffectOutcome.failed(begun), env)
+            return self._commits.commit_step(checkpoint, change, clock)
+        try:
+            if self._app.binding(begun.effect.type) is not None:
+                return self._effects.begin(checkpoint, begun, clock, env)
+            return self._builtin(checkpoint, begun, clock, env)
+        except AlreadyDone:
+            return self._reuse(checkpoint, begun, clock, env)
+
+    def _builtin(
+        self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
+    ) -> tuple[Checkpoint, list[Message]]:
+        builtin = BUILTIN_EFFECTS.get(step.effect.type)
+        if builtin is None:
+            outcome = EffectOutcome.failed(f"No effect handler registered for {step.effect.type.value}")
+            change = _outcome_change(checkpoint, step, outcome, env)
+            return self._commits.commit_step(checkpoint, change, clock)
+        if step.effect.type in WRITING_EFFECTS:
+            return self._writing_builtin(checkpoint, step)
+        scope = FleetScope(self._app, self._commits, checkpoint, clock)
+        outcome = builtin(checkpoint.run, step.effect, step.next_node, scope)
+        change = _outcome_change(checkpoint, step, outcome, env)
+        return self._commits.commit_step(checkpoint, change, clock, unless_completed=step.key)
+
+    def _writing_builtin(self, checkpoint: Checkpoint, step: EffectStep) -> tuple[Checkpoint, list[Message]]:
+        """Children and events are written in the same unit as the step that makes them."""
+        with self._store.unit() as unit:
+            batch = Batch(unit, StepClock(unit.now))
+            prior = unit.completed_result(checkpoint.run.run_id, step.key)
+            if prior is not None:
+                change = _reused(checkpoint, step, prior, batch.env)
+            else:
+                scope = FleetScope(self._app, self._commits, checkpoint, batch.clock, batch)
+                builtin = BUILTIN_EFFECTS[step.effect.type]
+                outcome = builtin(checkpoint.run, step.effect, step.next_node, scope)
+                change = _outcome_change(checkpoint, step, outcome, batch.env)
+            after = self._commits.write(batch, checkpoint, change)
+            faults.hit("step.before_commit")
+        faults.hit("step.after_commit")
+        return after, batch.messages
+
+    def _reuse(
+        self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
+    ) -> tuple[Checkpoint, list[Message]]:
+        """The ledger has the result of this effect: take it instead of doing it again (`spec/01 §5.5`)."""
+        with self._store.unit() as unit:
+            prior = unit.completed_result(checkpoint.run.run_id, step.key)
+        if prior is None:
+            raise LostRace
+        return self._commits.commit_step(checkpoint, _reused(checkpoint, step, prior, env), clock)
+
+
+def _outcome_change(
+    checkpoint: Checkpoint, step: EffectStep, outcome: EffectOutcome, env: Environment
+) -> Transition:
+    """STARTED and outcome records of an effect without outside contact, and what follows, in one commit."""
+    claimed, started = step.started(checkpoint.run, env)
+    ended = effect_record(checkpoint.run, claimed, outcome, env)
+    change = effect_ended(checkpoint.run, claimed, outcome, env)
+    change.records = [started, ended, *change.records]
+    return change
+
+
+def _reused(checkpoint: Checkpoint, step: EffectStep, prior: PriorResult, env: Environment) -> Transition:
+    outcome = EffectOutcome.completed(prior.result)
+    return effect_ended(checkpoint.run, step, outcome, env, reused=True)
