@@ -13,9 +13,20 @@ from .environment import Environment
 from .errors import InvalidInputError
 from .limits import apply_limit_updates
 from .models import RunState, RunStatus, WaitReason, WaitState
+from .step_stamp import keep_step
 from .transition import Transition, changed
 
-__all__ = ["cancelled", "is_paused", "is_synthetic_pause", "limits_updated", "paused", "retried", "unpaused"]
+__all__ = [
+    "cancelled",
+    "hold",
+    "is_controlled",
+    "is_paused",
+    "is_synthetic_pause",
+    "limits_updated",
+    "paused",
+    "retried",
+    "unpaused",
+]
 
 
 def _control_flags(run: RunState) -> dict[str, Any]:
@@ -27,6 +38,11 @@ def _control_flags(run: RunState) -> dict[str, Any]:
     if not isinstance(flags, dict):
         flags = runtime["control"] = {}
     return flags
+
+
+def is_controlled(run: RunState) -> bool:
+    """Whether a person stopped the run: cancelled or paused (`spec/01 §14`)."""
+    return run.status is RunStatus.CANCELLED or is_paused(run)
 
 
 def is_paused(run: RunState) -> bool:
@@ -67,9 +83,8 @@ def paused(run: RunState, env: Environment, *, reason: str | None = None) -> Tra
     if reason and reason.strip():
         flags["pause_reason"] = reason.strip()
     record = records.control(run, "pause", {"reason": flags.get("pause_reason")}, env)
-    if run.status is RunStatus.RUNNING:
-        return Transition(hold(run, env), records=[record])
-    return Transition(changed(run, env), records=[record])
+    new = hold(run, env) if run.status is RunStatus.RUNNING else changed(run, env)
+    return Transition(keep_step(run, new), records=[record])
 
 
 def hold(run: RunState, env: Environment) -> RunState:
@@ -97,8 +112,9 @@ def unpaused(run: RunState, env: Environment) -> Transition | None:
     if is_synthetic_pause(run) and run.waiting is not None:
         node = run.waiting.resume_to_node or run.current_node
         new = changed(run, env, status=RunStatus.RUNNING, waiting=None, current_node=node)
-        return Transition(new, records=[record])
-    return Transition(changed(run, env), records=[record])
+    else:
+        new = changed(run, env)
+    return Transition(keep_step(run, new), records=[record])
 
 
 def retried(run: RunState, env: Environment) -> Transition:
@@ -117,4 +133,4 @@ def retried(run: RunState, env: Environment) -> Transition:
 def limits_updated(run: RunState, updates: dict[str, Any], env: Environment) -> Transition:
     """New values for known keys of ``_limits``; unknown keys are ignored (`spec/01 §9.9`)."""
     apply_limit_updates(run.vars, updates)
-    return Transition(changed(run, env))
+    return Transition(keep_step(run, changed(run, env)))

@@ -7,28 +7,43 @@ from typing import Any
 
 __all__ = ["Derived", "without_derived"]
 
+_UNREAD = "(computed when read)"
+
 
 class Derived(dict[str, Any]):
     """A dict whose content comes from elsewhere (the ledger) on first access.
 
     It lets ``vars["_runtime"]["node_traces"]`` be served unchanged (`spec/01 §11.1`) without growing the
-    checkpoint with every step (`DESIGN §1.5`). `RunState.to_dict` leaves it out; a deep copy stays lazy.
+    checkpoint with every step (`DESIGN §1.5`). What is stored in its place is an empty object; a deep copy
+    stays lazy. Changes made to it live as long as the object (until `refresh`).
+
+    Until it is read it holds one placeholder, because C code such as the JSON encoder asks the bare dict
+    whether it is empty before it asks this class for its items.
     """
 
     def __init__(self, source: Any = ()) -> None:
         super().__init__()
         self._source: Callable[[], dict[str, Any]] | None = source if callable(source) else None
-        if self._source is None:
+        self._filled = self._source is None
+        if self._filled:
             super().update(source)
+        else:
+            super().__setitem__(_UNREAD, None)
 
     def _fill(self) -> None:
-        if self._source is not None and not dict.__len__(self):
-            super().update(self._source())
+        if self._filled or self._source is None:
+            return
+        content = self._source()
+        self._filled = True
+        super().clear()
+        super().update(content)
 
     def refresh(self) -> None:
         """Forget what was computed; the next access computes it again."""
-        if self._source is not None:
+        if self._filled and self._source is not None:
+            self._filled = False
             super().clear()
+            super().__setitem__(_UNREAD, None)
 
     def __getitem__(self, key: str) -> Any:
         self._fill()
@@ -45,6 +60,10 @@ class Derived(dict[str, Any]):
     def __iter__(self) -> Iterator[str]:
         self._fill()
         return super().__iter__()
+
+    def __reversed__(self) -> Iterator[str]:
+        self._fill()
+        return super().__reversed__()
 
     def __len__(self) -> int:
         self._fill()
@@ -82,6 +101,44 @@ class Derived(dict[str, Any]):
         self._fill()
         return dict(super().items())
 
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
+
+    def __ior__(self, other: Any) -> Derived:  # type: ignore[override]
+        self.update(other)
+        return self
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._fill()
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._fill()
+        super().__delitem__(key)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self._fill()
+        return super().setdefault(key, default)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        self._fill()
+        super().update(*args, **kwargs)
+
+    def pop(self, *args: Any) -> Any:
+        self._fill()
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[str, Any]:
+        self._fill()
+        return super().popitem()
+
+    def clear(self) -> None:
+        self._filled = True
+        super().clear()
+
     def __copy__(self) -> Derived:
         return Derived(self._source) if self._source is not None else Derived(dict(super().items()))
 
@@ -93,9 +150,9 @@ class Derived(dict[str, Any]):
 
 
 def without_derived(vars: dict[str, Any]) -> dict[str, Any]:
-    """``vars`` as it may be stored: the same object, or a shallow copy without computed views."""
+    """``vars`` as it may be stored: the same object, or a shallow copy with computed views emptied."""
     runtime = vars.get("_runtime")
     if type(runtime) is not dict or not any(type(value) is Derived for value in runtime.values()):
         return vars
-    kept = {key: value for key, value in runtime.items() if type(value) is not Derived}
+    kept = {key: {} if type(value) is Derived else value for key, value in runtime.items()}
     return {**vars, "_runtime": kept}

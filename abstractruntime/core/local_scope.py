@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from copy import deepcopy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
+from .control import is_controlled
 from .effect_step import EffectStep
 from .effects.scope import ChildStart, Deliveries, Emission, ScopeError
+from .errors import UnknownRunError
 from .models import RunState, RunStatus, WaitReason
-from .persistence import is_controlled
 from .resume import wait_keys
 from .spec import WorkflowSpec
+from .step_stamp import step_stamp
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -22,7 +23,7 @@ __all__ = ["LocalScope"]
 
 logger = logging.getLogger(__name__)
 
-MAX_LISTENERS = 10_000
+_UNBOUNDED = 2**31 - 1  # listeners looked at, steps of a child: the contract's caps are silent losses (§19)
 _QUERY_METHODS = ("list_runs", "list_due_wait_until", "list_children")
 
 
@@ -48,8 +49,10 @@ class LocalScope:
         return workflow
 
     def load_run(self, run_id: str) -> RunState | None:
-        run: RunState | None = self._runtime.run_store.load(run_id)
-        return run
+        try:
+            return self._runtime.get_state(run_id)
+        except UnknownRunError:
+            return None
 
     def child_traces(self, run_id: str) -> dict[str, Any]:
         return self._runtime.get_node_traces(run_id)
@@ -71,11 +74,9 @@ class LocalScope:
         return state if child.detached else self._drive(child.workflow, state)
 
     def _child_id(self) -> str:
-        """The same id when the same step runs again after a crash: a child is never started twice.
-
-        The checkpoint's ``updated_at`` names the step: every commit changes it (`spec/02 §15 D-4a`).
-        """
-        name = f"{self._run.run_id}|{self._run.updated_at}|{self._step.key}|{self._step.attempt}"
+        """The same id when the same step runs again, after a crash or a pause: a child is never started
+        twice (`spec/02 §15 D-4a`). Another attempt starts another child (`spec/01 §12.6`)."""
+        name = f"{self._run.run_id}|{step_stamp(self._run)}|{self._step.key}|{self._step.attempt}"
         return str(uuid5(NAMESPACE_URL, name))
 
     def _check_depth(self, child: ChildStart) -> None:
@@ -93,18 +94,14 @@ class LocalScope:
                 return
             ancestor = parent
 
-    def _drive(self, workflow: WorkflowSpec, state: RunState) -> RunState:
+    def _drive(self, workflow: WorkflowSpec, child: RunState) -> RunState:
+        """Run the child until it waits or ends; RUNNING if somebody else drives it already."""
         try:
-            while state.status is RunStatus.RUNNING:
-                before = (state.current_node, state.updated_at)
-                state = self._runtime.tick(workflow=workflow, run_id=state.run_id)
-                if state.status is RunStatus.RUNNING and (state.current_node, state.updated_at) == before:
-                    return state  # somebody else drives it: the parent waits for its end
+            return self._runtime.tick(workflow=workflow, run_id=child.run_id, max_steps=_UNBOUNDED)
         except Exception as exc:
             # A child whose own code raised must not stay RUNNING with nobody to drive it (spec/01 §19.6).
-            logger.warning("subworkflow run %s raised", state.run_id, exc_info=True)
-            return self._runtime.fail_run(state.run_id, str(exc))
-        return state
+            logger.warning("subworkflow run %s raised", child.run_id, exc_info=True)
+            return self._runtime.fail_run(child.run_id, str(exc) or type(exc).__name__)
 
     def deliver(self, emission: Emission) -> Deliveries:
         store = self._runtime.run_store
@@ -114,7 +111,7 @@ class LocalScope:
                 f"{type(store).__name__} has no list_runs/list_due_wait_until/list_children."
             )
         waiting: list[RunState] = store.list_runs(
-            status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=MAX_LISTENERS
+            status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=_UNBOUNDED
         )
         keys = {emission.wait_key, emission.wildcard_key}
         listeners = [
@@ -128,8 +125,7 @@ class LocalScope:
                 "Pass Runtime(workflow_registry=...) or call set_workflow_registry(...)."
             )
         deliveries = Deliveries([self._resume(listener, emission) for listener in listeners])
-        if not listeners:
-            deliveries.listeners = _session_listeners(waiting, emission)
+        deliveries.listeners = _session_listeners(waiting, emission)
         return deliveries
 
     def _resume(self, listener: RunState, emission: Emission) -> dict[str, Any]:
@@ -142,7 +138,7 @@ class LocalScope:
                 workflow=workflow,
                 run_id=listener.run_id,
                 wait_key=listener.waiting.wait_key if listener.waiting else None,
-                payload=deepcopy(emission.envelope),
+                payload=emission.envelope,
                 max_steps=emission.max_steps,
             )
         except Exception as exc:

@@ -67,12 +67,21 @@ def _without_signature(handler: EffectHandler) -> BoundHandler:
         try:
             return handler(run, effect, default_next)
         except TypeError as exc:
-            # A traceback of one frame means the call itself was refused: the handler has not run.
-            if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
+            if not _is_arity_mismatch(exc):
                 raise
             return handler(run, effect)
 
     return call
+
+
+def _is_arity_mismatch(exc: TypeError) -> bool:
+    """Whether the call itself was refused, so that the handler has not run.
+
+    No frame below ours, and a complaint about arguments: a handler written in C has no frame of its own, so
+    its own TypeErrors can only be told by their text.
+    """
+    refused_at_once = exc.__traceback__ is not None and exc.__traceback__.tb_next is None
+    return refused_at_once and "argument" in str(exc)
 
 
 def invoke(handler: BoundHandler, run: RunState, effect: Effect, default_next: str | None) -> EffectOutcome:
@@ -85,16 +94,18 @@ def invoke(handler: BoundHandler, run: RunState, effect: Effect, default_next: s
 
 
 def _well_formed(outcome: object) -> EffectOutcome:
+    """Objects with the fields of an `EffectOutcome` are accepted; an unknown status is a failure."""
     status = getattr(outcome, "status", None)
     if status is None:
         return EffectOutcome.failed(
             f"Effect handler returned {type(outcome).__name__} instead of an EffectOutcome; "
             "return EffectOutcome.completed(...), .waiting(...) or .failed(...)"
         )
-    assert isinstance(outcome, EffectOutcome) or hasattr(outcome, "error")
+    if status == "completed":
+        return EffectOutcome.completed(getattr(outcome, "result", None))
+    if status != "waiting":
+        return EffectOutcome.failed(getattr(outcome, "error", None) or "unknown error")
     wait = getattr(outcome, "wait", None)
-    if status == "waiting" and wait is None:
+    if not isinstance(wait, WaitState):
         return EffectOutcome.failed("Effect handler returned a waiting outcome without a WaitState")
-    if status in ("completed", "waiting"):
-        return outcome  # type: ignore[return-value]  # duck-typed outcomes are accepted, as by the contract
-    return EffectOutcome.failed(getattr(outcome, "error", None) or "unknown error")
+    return EffectOutcome.waiting(wait)

@@ -1,34 +1,36 @@
 """How the in-process runtime applies transitions to whatever stores it was given.
 
-Stores of the contract have no transaction over run and ledger and no compare-and-swap, so this module keeps
-one lock per run (shared by all runtimes of this process over the same store) and re-checks the stored state
-before it writes: one winner per step and per wait, and pause or cancel are never overwritten
-(`spec/01 §14`, §19.4).
+What is stored is looked at again before each write, under the run's lock: one winner per step and per wait,
+and pause or cancel are never overwritten (`spec/01 §14`, §19.4).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from threading import Lock, RLock
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
-from .control import is_paused
 from .errors import UnknownRunError
 from .models import RunState, RunStatus, StepRecord
+from .run_locks import locks_of
+from .step_stamp import is_same_step
+from .traces import attach_traces, renew_traces
 from .transition import Transition
 
-__all__ = ["LedgerPort", "Persistence", "RunStorePort"]
+__all__ = ["LedgerPort", "Persistence", "RunStorePort", "Seen"]
 
 logger = logging.getLogger(__name__)
 
-_LOCK_SHARDS = 64
-
 
 class RunStorePort(Protocol):
-    """The two methods every run store has (`spec/02 §2.1`)."""
+    """The two methods every run store has (`spec/02 §2.1`).
+
+    Beyond the contract a store may offer ``version_of(run_id)``, which changes with every save and spares
+    full loads, ``lock_domain``, an object that several stores over the same runs share, and ``atomic()``,
+    a context in which all writes through this store and its ledger commit together or not at all.
+    """
 
     def save(self, run: RunState) -> None: ...
 
@@ -43,38 +45,19 @@ class LedgerPort(Protocol):
     def list(self, run_id: str) -> list[dict[str, Any]]: ...
 
 
-class _StoreLocks:
-    """Commit locks and the set of driven runs of one store."""
+@dataclass(slots=True)
+class Seen:
+    """A run as a driver knows it to be stored.
 
-    def __init__(self) -> None:
-        self._shards = [RLock() for _ in range(_LOCK_SHARDS)]
-        self._driven: set[str] = set()
-        self._driven_lock = Lock()
+    Attributes:
+        run: the state; its ``vars`` are the driver's to change.
+        version: the store's mark of this version, ``None`` if it has none.
+        limits: ``_limits`` as stored, to merge changes of others with the step's own.
+    """
 
-    def commit_lock(self, run_id: str) -> RLock:
-        return self._shards[hash(run_id) % _LOCK_SHARDS]
-
-    def take(self, run_id: str) -> bool:
-        with self._driven_lock:
-            if run_id in self._driven:
-                return False
-            self._driven.add(run_id)
-            return True
-
-    def give_back(self, run_id: str) -> None:
-        with self._driven_lock:
-            self._driven.discard(run_id)
-
-
-_registry: WeakKeyDictionary[Any, _StoreLocks] = WeakKeyDictionary()
-_registry_lock = Lock()
-
-
-def _locks_of(store: object) -> _StoreLocks:
-    if not isinstance(store, Hashable) or not hasattr(store, "__weakref__"):
-        return _StoreLocks()  # a store nobody can share by identity guards only its own runtime
-    with _registry_lock:
-        return _registry.setdefault(store, _StoreLocks())
+    run: RunState
+    version: object
+    limits: dict[str, Any]
 
 
 class Persistence:
@@ -83,48 +66,59 @@ class Persistence:
     def __init__(self, run_store: RunStorePort, ledger_store: LedgerPort) -> None:
         self.run_store = run_store
         self.ledger_store = ledger_store
-        self._locks = _locks_of(run_store)
+        self.locks = locks_of(run_store)
         self._version_of = getattr(run_store, "version_of", None)
+        self._atomic: Callable[[], AbstractContextManager[object]] = getattr(run_store, "atomic", nullcontext)
 
-    @contextmanager
-    def driving(self, run_id: str) -> Iterator[bool]:
-        """Whether this caller may drive the run: nobody else in this process does at the moment."""
-        mine = self._locks.take(run_id)
-        try:
-            yield mine
-        finally:
-            if mine:
-                self._locks.give_back(run_id)
-
-    @contextmanager
-    def locked(self, run_id: str) -> Iterator[None]:
-        """No other commit of this run in this process meanwhile. Reentrant."""
-        with self._locks.commit_lock(run_id):
-            yield
+    # -- reading --------------------------------------------------------------------------------
 
     def load(self, run_id: str) -> RunState:
-        """The stored run.
+        """The stored run, its node traces served from the ledger.
 
         Raises:
             UnknownRunError: there is none.
         """
-        run = self.run_store.load(run_id)
+        run = self.find(run_id)
         if run is None:
             raise UnknownRunError(run_id)
         return run
 
-    def token(self, run_id: str) -> object:
-        """Identifies the stored version, if the store can tell it cheaply; else ``None``."""
+    def find(self, run_id: str) -> RunState | None:
+        """The stored run or ``None``."""
+        run = self.run_store.load(run_id)
+        return None if run is None else self.with_traces(run)
+
+    def with_traces(self, run: RunState) -> RunState:
+        """The run with its node traces served from the ledger."""
+        attach_traces(run, lambda: self.ledger_store.list(run.run_id))
+        return run
+
+    def renew_traces(self, run: RunState) -> None:
+        """After a step: what was read of the run's node traces is out of date."""
+        renew_traces(run, lambda: self.ledger_store.list(run.run_id))
+
+    def see(self, run_id: str) -> Seen:
+        """The stored run and its version.
+
+        Raises:
+            UnknownRunError: there is none.
+        """
+        version = self._version(run_id)  # first: a write in between makes this version look old, not new
+        run = self.load(run_id)
+        return _seen(run, version)
+
+    def _version(self, run_id: str) -> object:
         return None if self._version_of is None else self._version_of(run_id)
 
-    def changed_since(self, run: RunState, token: object) -> RunState | None:
-        """The stored run, if it is not the one that ``run`` was computed from; else ``None``.
+    def changed_since(self, seen: Seen) -> RunState | None:
+        """The stored run, if it is not the one that was seen; else ``None``.
 
         A store that fails here counts as unchanged, as in the contract (`spec/01 §14`); the write that
         follows will say what is wrong.
         """
+        run = seen.run
         try:
-            if token is not None and self.token(run.run_id) == token:
+            if seen.version is not None and self._version(run.run_id) == seen.version:
                 return None
             stored = self.run_store.load(run.run_id)
         except Exception:
@@ -132,56 +126,95 @@ class Persistence:
             return None
         if stored is None or stored is run:
             return None
-        if token is None and not is_controlled(stored) and stored.updated_at == run.updated_at:
+        if seen.version is None and stored.updated_at == run.updated_at and stored.status is run.status:
             return None
         return stored
 
-    def commit(self, before: RunState, token: object, transition: Transition) -> RunState | None:
-        """Write the transition unless somebody else has moved the run; then give the stored run back.
+    # -- writing --------------------------------------------------------------------------------
 
-        Changed limits (`update_limits`) are merged instead of lost.
+    @contextmanager
+    def writing(self, run_id: str) -> Iterator[None]:
+        """No other write of this run meanwhile, and all writes together where the store can. Reentrant."""
+        with self.locks.writing(run_id), self._atomic():
+            yield
+
+    def update(self, run_id: str, change: Callable[[RunState], Transition | None]) -> RunState:
+        """Apply a change from outside to the stored run; the run afterwards.
+
+        A resume or control record is best effort: its loss must not fail the call (`spec/01 §10.14`).
         """
-        with self.locked(before.run_id):
-            stored = self.changed_since(before, token)
+        with self.writing(run_id):
+            run = self.load(run_id)
+            made = change(run)
+            if made is None:
+                return run
+            for record in made.records:
+                self._append_best_effort(record)
+            self.run_store.save(made.run)
+            self._close(made)
+        return self.with_traces(made.run)
+
+    def commit(self, seen: Seen, made: Transition, driver: object) -> Seen:
+        """Write a step's transition; if somebody else has taken the step or stopped the run, write nothing.
+
+        Returns the run as it is stored now. If it can't go on, ``driver`` has given it back: whoever makes
+        it go on later finds it free.
+        """
+        before, run_id = seen.run, seen.run.run_id
+        with self.writing(run_id):
+            stored = self.changed_since(seen)
+            if stored is not None and not is_same_step(before, stored):
+                return self._refreshed(run_id, driver)
             if stored is not None:
-                if not _is_same_step(before, stored):
-                    return stored
-                if isinstance(stored.vars.get("_limits"), dict):
-                    transition.run.vars["_limits"] = stored.vars["_limits"]
-            self.write(transition)
-        return None
+                _keep_control(stored, seen, made.run)
+            for record in made.records:
+                self.ledger_store.append(record)
+            self.run_store.save(made.run)
+            self._close(made)
+            if made.run.status is not RunStatus.RUNNING:
+                self.locks.give_back(run_id, driver)
+            return _seen(made.run, self._version(run_id))
 
-    def write(self, transition: Transition) -> None:
-        """Records, checkpoint, closing records: the order of `spec/01 §10`."""
-        for record in transition.records:
-            self.ledger_store.append(record)
-        self.run_store.save(transition.run)
-        for record in transition.closing:
-            self._append_closing(record)
+    def refresh(self, seen: Seen, driver: object) -> Seen:
+        """The run as stored now, given back by ``driver`` if it can't go on (`spec/01 §14`)."""
+        if self.changed_since(seen) is None:
+            return seen
+        with self.writing(seen.run.run_id):
+            return self._refreshed(seen.run.run_id, driver)
 
-    def _append_closing(self, record: StepRecord) -> None:
-        is_status_event = (record.idempotency_key or "").startswith("system:")
-        try:
-            self.ledger_store.append(record)
-        except Exception:
-            if not is_status_event:
-                raise
-            logger.warning("status event of run %s could not be recorded", record.run_id, exc_info=True)
+    def _refreshed(self, run_id: str, driver: object) -> Seen:
+        fresh = self.see(run_id)
+        if fresh.run.status is not RunStatus.RUNNING:
+            self.locks.give_back(run_id, driver)
+        return fresh
 
-    def append_best_effort(self, record: StepRecord) -> None:
-        """Append a record whose loss must not fail the call (`spec/01 §10.14`, resume record)."""
+    def _close(self, made: Transition) -> None:
+        """Completion record and status event of a run that has ended; the latter is best effort."""
+        for record in made.closing:
+            if (record.idempotency_key or "").startswith("system:"):
+                self._append_best_effort(record)
+            else:
+                self.ledger_store.append(record)
+
+    def _append_best_effort(self, record: StepRecord) -> None:
         try:
             self.ledger_store.append(record)
         except Exception:
             logger.warning("record of run %s could not be appended", record.run_id, exc_info=True)
 
 
-def is_controlled(run: RunState) -> bool:
-    """Whether a person stopped the run: cancelled or paused."""
-    return run.status is RunStatus.CANCELLED or is_paused(run)
+def _seen(run: RunState, version: object) -> Seen:
+    limits = run.vars.get("_limits")
+    return Seen(run, version, dict(limits) if isinstance(limits, dict) else {})
 
 
-def _is_same_step(before: RunState, stored: RunState) -> bool:
-    if is_controlled(stored):
-        return False
-    return stored.status is before.status and stored.current_node == before.current_node
+def _keep_control(stored: RunState, seen: Seen, new: RunState) -> None:
+    """What control commands wrote while the step ran survives the step."""
+    limits, mine = stored.vars.get("_limits"), new.vars.get("_limits")
+    if isinstance(limits, dict) and isinstance(mine, dict):
+        mine.update((name, value) for name, value in limits.items() if seen.limits.get(name) != value)
+    elif isinstance(limits, dict):
+        new.vars["_limits"] = limits
+    runtime, own = stored.vars.get("_runtime"), new.vars.get("_runtime")
+    if isinstance(runtime, dict) and isinstance(own, dict) and "control" in runtime:
+        own["control"] = runtime["control"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from . import records
@@ -20,10 +20,11 @@ __all__ = ["check_resumable", "child_ended", "due_time", "resumed", "wait_keys",
 
 def wait_keys(wait: WaitState) -> list[str]:
     """All keys that unblock the wait: its own, and those of a wait for any of several."""
+    own = [] if wait.wait_key is None else [wait.wait_key]
     several = (wait.details or {}).get("wait_keys")
-    if isinstance(several, list) and several:
-        return [str(key) for key in several]
-    return [] if wait.wait_key is None else [wait.wait_key]
+    if not isinstance(several, list):
+        return own
+    return list(dict.fromkeys([*own, *(str(key) for key in several)]))
 
 
 def check_resumable(run: RunState, wait_key: str | None) -> WaitState:
@@ -68,15 +69,15 @@ def resumed(run: RunState, payload: Any, env: Environment, *, override_node: str
 def due_time(run: RunState) -> datetime | None:
     """When the run's timer or time-out is due; ``None`` when it has none.
 
-    A stored time that can't be parsed counts as due at once, so that the run shows its error instead of
-    sleeping for ever (`spec/01 §19.11`).
+    A stored time that can't be parsed counts as due at once, so that the run shows its error (`woken`)
+    instead of sleeping for ever (`spec/01 §19.11`).
     """
     if run.status is not RunStatus.WAITING or run.waiting is None or not run.waiting.until:
         return None
     try:
         return parse_time(run.waiting.until)
     except ValueError:
-        return datetime.min.replace(tzinfo=parse_time("1970-01-01T00:00:00Z").tzinfo)
+        return datetime.min.replace(tzinfo=timezone.utc)
 
 
 def woken(run: RunState, env: Environment) -> Transition:
@@ -88,6 +89,12 @@ def woken(run: RunState, env: Environment) -> Transition:
     wait = run.waiting
     if wait is None:
         raise WaitMismatchError("Run is not waiting")
+    try:
+        parse_time(wait.until or "")
+    except ValueError as exc:
+        error = f"{wait.reason.value} wait with an unreadable time: {exc}"
+        reasons = [records.resumption_failure(run, wait, error, env)]
+        return failed(run, f"Effect failed after 1 attempts: {error}", env, reasons=reasons)
     if wait.reason is WaitReason.UNTIL:
         return resumed(run, {"until": wait.until, "ready": True}, env)
     return resumed(run, {"timed_out": True, "until": wait.until}, env)

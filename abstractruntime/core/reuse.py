@@ -1,12 +1,18 @@
-"""Finding a prior result by its idempotency key without reading the ledger at every step (`spec/01 §5.5`)."""
+"""What the ledger knows of an effect already, without reading the ledger at every step (`spec/01 §5.5`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["PriorResult", "ReuseLookup"]
+__all__ = ["PriorFailure", "PriorResult", "ReuseLookup"]
+
+TAIL = 20
+"""Records looked back for attempts that a lost driver left behind (two per attempt, and control records)."""
+
+_CONTROL_VERBS = frozenset({"pause", "unpause"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +22,20 @@ class PriorResult:
     result: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class PriorFailure:
+    """The last attempt a lost driver recorded as FAILED before it could try again."""
+
+    attempt: int
+    error: str | None
+
+
 class _Ledger(Protocol):
     def list(self, run_id: str) -> list[dict[str, Any]]: ...
 
 
 class ReuseLookup:
-    """Completed keys of one run, for as long as one caller drives it.
+    """Outcomes of one run's effects, for as long as one caller drives it.
 
     A ledger with an index (``find_completed``) is asked each time; any other is read once, at the first
     question, and what this driver completes is remembered: cost per step stays flat (`DESIGN §1.5`).
@@ -34,7 +48,7 @@ class ReuseLookup:
         self._seen: dict[str, dict[str, Any] | None] | None = None
 
     def completed(self, key: str) -> PriorResult | None:
-        """The first completed result of this key, or ``None``."""
+        """The first completed result of this key, or ``None``. The caller may keep and change it."""
         if self._find is not None:
             found: PriorResult | None = self._find(self._run_id, key)
             return found
@@ -46,6 +60,28 @@ class ReuseLookup:
         """The driver has just recorded this completion."""
         if self._seen is not None:
             self._seen.setdefault(key, deepcopy(result))
+
+    def failed(self, key: str) -> PriorFailure | None:
+        """The failed attempt of this key that the ledger ends with, if it does (`spec/01 §19.13`)."""
+        for record in reversed(self._tail()):
+            effect = record.get("effect") or {}
+            if effect.get("type") in _CONTROL_VERBS:
+                continue
+            if record.get("idempotency_key") != key:
+                return None
+            if record.get("status") == "failed":
+                return PriorFailure(record.get("attempt") or 1, record.get("error"))
+            if record.get("status") != "started":
+                return None
+        return None
+
+    def _tail(self) -> Sequence[Mapping[str, Any]]:
+        count, list_after = getattr(self._ledger, "count", None), getattr(self._ledger, "list_after", None)
+        if count is None or list_after is None:
+            return self._ledger.list(self._run_id)[-TAIL:]
+        after = max(0, count(self._run_id) - TAIL)
+        records: Sequence[Mapping[str, Any]] = list_after(run_id=self._run_id, after=after, limit=TAIL)[0]
+        return records
 
     def _read(self) -> dict[str, dict[str, Any] | None]:
         seen: dict[str, dict[str, Any] | None] = {}

@@ -6,30 +6,26 @@
 
 from __future__ import annotations
 
-import time
+import time  # noqa: F401  # patched by hosts as `abstractruntime.core.runtime.time.sleep` (spec/01 §5.6)
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from . import control, transition
 from .config import RuntimeConfig
-from .derived import Derived
-from .effect_step import EffectStep
-from .effects import BUILTIN_EFFECTS
+from .drive import Drive, Host
 from .environment import Environment
 from .errors import InvalidInputError
 from .limits import check_limits, limit_status
 from .local_scope import LocalScope
-from .models import Effect, EffectType, LimitWarning, RunState, RunStatus, StepPlan, utc_now, utc_now_iso
-from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler, invoke
-from .persistence import LedgerPort, Persistence, RunStorePort, is_controlled
+from .models import Effect, EffectType, LimitWarning, RunState, RunStatus, utc_now, utc_now_iso
+from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
+from .persistence import LedgerPort, Persistence, RunStorePort
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
-from .resume import check_resumable, due_time, resumed, woken
-from .reuse import ReuseLookup
+from .resume import check_resumable, due_time, resumed
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
-from .step import begin_effect, checked_plan, unencodable_step
-from .traces import attach_traces, derive_traces, empty_trace
+from .traces import derive_traces, empty_trace
 
 __all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "utc_now", "utc_now_iso"]
 
@@ -37,9 +33,12 @@ __all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "ut
 class DefaultRunContext:
     """What node handlers receive as their second argument unless the host passes its own object."""
 
+    def __init__(self, environment: Environment | None = None) -> None:
+        self._environment = environment or Environment()
+
     def now_iso(self) -> str:
         """The current UTC time as ISO 8601 text."""
-        return utc_now_iso()
+        return self._environment.now_iso()
 
 
 def _ensure_tool_calls_have_runtime_ids(*, effect: Effect, idempotency_key: str) -> Effect:
@@ -83,13 +82,13 @@ class Runtime:
         self._handlers: dict[EffectType, BoundHandler] = {
             kind: bind_handler(handler) for kind, handler in (effect_handlers or {}).items()
         }
-        self._context = DefaultRunContext() if context is None else context
         self._workflow_registry = workflow_registry
         self._artifact_store = artifact_store
         self._effect_policy = DefaultEffectPolicy() if effect_policy is None else effect_policy
         self._config = RuntimeConfig() if config is None else config
         self._chat_summarizer = chat_summarizer
         self.environment = environment or Environment()
+        self._context = DefaultRunContext(self.environment) if context is None else context
 
     # -- what the runtime was given -------------------------------------------------------------
 
@@ -200,28 +199,52 @@ class Runtime:
             InvalidInputError: (a ``ValueError``) the workflow is not the run's.
             Exception: whatever a node handler raises; the run stays RUNNING.
         """
-        with self._stores.driving(run_id) as mine:
-            run, token = self._load(run_id)
-            if run.workflow_id != workflow.workflow_id:
-                raise InvalidInputError(
-                    f"Run '{run_id}' belongs to workflow '{run.workflow_id}', not '{workflow.workflow_id}'"
-                )
-            if not mine or run.is_terminal or control.is_paused(run):
+        drive = self._begin_drive(workflow, run_id)
+        if not isinstance(drive, Drive):
+            return drive
+        try:
+            return drive.take_steps(max_steps)
+        finally:
+            self._stores.locks.give_back(run_id, drive)
+
+    def _begin_drive(self, workflow: WorkflowSpec, run_id: str) -> Drive | RunState:
+        """The exclusive drive of a run that can go on; else the run as it is stored.
+
+        Decided under the run's lock: whoever makes a run go on (resume, unpause) and ticks it then finds it
+        driven only by somebody who has seen that.
+        """
+        with self._stores.locks.writing(run_id):
+            seen = self._stores.see(run_id)
+            run = seen.run
+            _check_workflow(run, workflow)
+            if run.is_terminal or control.is_paused(run):
                 return run
-            if run.status is RunStatus.WAITING:
-                due = due_time(run)
-                if due is None or self.environment.now() < due:
-                    return run
-                lost = self._stores.commit(run, token, woken(run, self.environment))
-                run, token = self._load(run_id)
-                if lost is not None:
-                    return run
-            reuse = ReuseLookup(self._stores.ledger_store, run_id)
-            for _ in range(max_steps):
-                if run.status is not RunStatus.RUNNING:
-                    break
-                run, token = self._one_step(workflow, run, token, reuse)
-            return run
+            if run.status is RunStatus.WAITING and not self._is_due(run):
+                return run
+            drive = Drive(self._host(), workflow, seen)
+            if not self._stores.locks.take(run_id, drive):
+                return run
+            try:
+                if run.status is RunStatus.WAITING:
+                    drive.wake()
+            except BaseException:
+                self._stores.locks.give_back(run_id, drive)
+                raise
+            return drive
+
+    def _is_due(self, run: RunState) -> bool:
+        due = due_time(run)
+        return due is not None and self.environment.now() >= due
+
+    def _host(self) -> Host:
+        return Host(
+            stores=self._stores,
+            environment=self.environment,
+            context=self._context,
+            policy=self._effect_policy,
+            handlers=self._handlers,
+            scope=lambda run, step: LocalScope(self, run, step),
+        )
 
     def resume(
         self,
@@ -245,55 +268,48 @@ class Runtime:
             UnknownRunError: (a ``KeyError``) no such run.
             WaitMismatchError: (a ``ValueError``) paused, not waiting, or another key.
         """
-        with self._stores.locked(run_id):
-            run = self._stores.load(run_id)
+
+        def go_on(run: RunState) -> transition.Transition:
             check_resumable(run, wait_key)
-            change = resumed(run, deepcopy(payload), self.environment, override_node=override_node)
-            for record in change.records:
-                self._stores.append_best_effort(record)
-            self._stores.write(transition.Transition(change.run, closing=change.closing))
-        if change.run.is_terminal or max_steps <= 0:
-            return self._with_traces(change.run)
+            _check_workflow(run, workflow)
+            return resumed(run, deepcopy(payload), self.environment, override_node=override_node)
+
+        run = self._stores.update(run_id, go_on)
+        if run.is_terminal or max_steps <= 0:
+            return run
         return self.tick(workflow=workflow, run_id=run_id, max_steps=max_steps)
 
     # -- control --------------------------------------------------------------------------------
 
     def cancel_run(self, run_id: str, *, reason: str | None = None) -> RunState:
         """End the run CANCELLED; a terminal run stays as it is. Children are not touched (`spec/01 §9.4`)."""
-        return self._control(run_id, lambda run: control.cancelled(run, self.environment, reason=reason))
+        return self._stores.update(
+            run_id, lambda run: control.cancelled(run, self.environment, reason=reason)
+        )
 
     def pause_run(self, run_id: str, *, reason: str | None = None) -> RunState:
         """Stop the run until `resume_run`; a run that asks a person keeps asking (`spec/01 §9.5`)."""
-        return self._control(run_id, lambda run: control.paused(run, self.environment, reason=reason))
+        return self._stores.update(run_id, lambda run: control.paused(run, self.environment, reason=reason))
 
     def resume_run(self, run_id: str) -> RunState:
         """Undo `pause_run`; executes nothing (`spec/01 §9.5`)."""
-        return self._control(run_id, lambda run: control.unpaused(run, self.environment))
+        return self._stores.update(run_id, lambda run: control.unpaused(run, self.environment))
 
     def fail_run(self, run_id: str, error: str) -> RunState:
         """End the run FAILED because whoever drove it gave up; a terminal run stays as it is."""
-        return self._control(
+        return self._stores.update(
             run_id, lambda run: None if run.is_terminal else transition.failed(run, error, self.environment)
         )
 
     def update_limits(self, run_id: str, updates: dict[str, Any]) -> None:
         """Set known keys of ``_limits``; others are ignored, values are not checked (`spec/01 §9.9`)."""
-        self._control(run_id, lambda run: control.limits_updated(run, updates, self.environment))
-
-    def _control(self, run_id: str, change: Callable[[RunState], transition.Transition | None]) -> RunState:
-        with self._stores.locked(run_id):
-            run = self._stores.load(run_id)
-            made = change(run)
-            if made is not None:
-                self._stores.write(made)
-                run = made.run
-        return self._with_traces(run)
+        self._stores.update(run_id, lambda run: control.limits_updated(run, updates, self.environment))
 
     # -- inspection -----------------------------------------------------------------------------
 
     def get_state(self, run_id: str) -> RunState:
         """The stored run. Raises `UnknownRunError` (a ``KeyError``)."""
-        return self._with_traces(self._stores.load(run_id))
+        return self._stores.load(run_id)
 
     def get_ledger(self, run_id: str) -> list[dict[str, Any]]:
         """The run's ledger records in order; ``[]`` for an unknown run."""
@@ -356,98 +372,9 @@ class Runtime:
         """Limits that are close or exceeded; advisory, nothing is stopped."""
         return check_limits(run)
 
-    # -- one step -------------------------------------------------------------------------------
 
-    def _load(self, run_id: str) -> tuple[RunState, object]:
-        token = self._stores.token(run_id)
-        return self._with_traces(self._stores.load(run_id)), token
-
-    def _with_traces(self, run: RunState) -> RunState:
-        attach_traces(run, lambda: self._stores.ledger_store.list(run.run_id))
-        return run
-
-    def _one_step(
-        self, workflow: WorkflowSpec, run: RunState, token: object, reuse: ReuseLookup
-    ) -> tuple[RunState, object]:
-        moved = self._stores.changed_since(run, token)
-        if moved is not None:
-            # Somebody changed the run between two steps: go on from what is stored (spec/01 §14 a).
-            run, token = self._load(run.run_id)
-            if run.status is not RunStatus.RUNNING or is_controlled(run):
-                return run, token
-        node = workflow.get_node(run.current_node)
-        plan = checked_plan(node(run, self._context), run.current_node)
-        if plan.complete_output is not None:
-            return self._commit(run, token, transition.completed_by_plan(run, plan, self.environment))
-        if plan.effect is None:
-            return self._commit(run, token, transition.advanced(run, plan, self.environment))
-        return self._effect_step(run, token, plan, plan.effect, reuse)
-
-    def _effect_step(
-        self, run: RunState, token: object, plan: StepPlan, effect: Effect, reuse: ReuseLookup
-    ) -> tuple[RunState, object]:
-        begun = begin_effect(run, plan, self._effect_policy)
-        if isinstance(begun, str):
-            step, outcome = unencodable_step(plan, effect), EffectOutcome.failed(begun)
-            self._record_attempt(run, step, outcome)
-            return self._commit(run, token, transition.effect_ended(run, step, outcome, self.environment))
-        prior = reuse.completed(begun.key)
-        if prior is not None:
-            outcome = EffectOutcome.completed(prior.result)
-            change = transition.effect_ended(run, begun, outcome, self.environment, reused=True)
-            return self._commit(run, token, change)
-        return self._attempts(run, token, begun, reuse)
-
-    def _attempts(
-        self, run: RunState, token: object, step: EffectStep, reuse: ReuseLookup
-    ) -> tuple[RunState, object]:
-        """Try the effect as often as the policy allows (`spec/01 §5.6`)."""
-        while True:
-            claimed, started = step.started(run, self.environment)
-            self._stores.ledger_store.append(started)
-            outcome = self._execute(run, claimed)
-            self._stores.ledger_store.append(
-                transition.effect_record(run, claimed, outcome, self.environment)
-            )
-            if outcome.status != "failed" or step.attempt >= step.max_attempts:
-                if outcome.status == "completed":
-                    reuse.remember(step.key, outcome.result)
-                change = transition.effect_ended(run, claimed, outcome, self.environment)
-                return self._commit(run, token, change)
-            backoff = self._effect_policy.backoff_seconds(effect=step.effect, attempt=step.attempt)
-            if backoff > 0:
-                time.sleep(backoff)
-            moved = self._stores.changed_since(run, token)
-            if moved is not None and is_controlled(moved):
-                return self._load(run.run_id)
-            step = step.next_attempt()
-
-    def _record_attempt(self, run: RunState, step: EffectStep, outcome: EffectOutcome) -> None:
-        claimed, started = step.started(run, self.environment)
-        self._stores.ledger_store.append(started)
-        self._stores.ledger_store.append(transition.effect_record(run, claimed, outcome, self.environment))
-
-    def _execute(self, run: RunState, step: EffectStep) -> EffectOutcome:
-        handler = self._handlers.get(step.effect.type)
-        if handler is not None:
-            return invoke(handler, run, step.effect, step.next_node)
-        builtin = BUILTIN_EFFECTS.get(step.effect.type)
-        if builtin is None:
-            return EffectOutcome.failed(f"No effect handler registered for {step.effect.type.value}")
-        scope = LocalScope(self, run, step)
-        return invoke(
-            lambda state, effect, default_next: builtin(state, effect, default_next, scope),
-            run,
-            step.effect,
-            step.next_node,
+def _check_workflow(run: RunState, workflow: WorkflowSpec) -> None:
+    if run.workflow_id != workflow.workflow_id:
+        raise InvalidInputError(
+            f"Run '{run.run_id}' belongs to workflow '{run.workflow_id}', not '{workflow.workflow_id}'"
         )
-
-    def _commit(self, run: RunState, token: object, change: transition.Transition) -> tuple[RunState, object]:
-        lost = self._stores.commit(run, token, change)
-        if lost is not None:
-            return self._load(run.run_id)
-        runtime = change.run.vars.get("_runtime")
-        traces = runtime.get("node_traces") if isinstance(runtime, dict) else None
-        if isinstance(traces, Derived):
-            traces.refresh()
-        return change.run, self._stores.token(run.run_id)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from .effect_step import EffectStep
 from .errors import InvalidInputError
 from .models import Effect, RunState, StepPlan
 from .policy import EffectPolicy, with_runtime_call_ids
 
-__all__ = ["begin_effect", "checked_plan", "unencodable_step"]
+__all__ = ["begin_effect", "checked_plan", "not_json", "unencodable_step"]
+
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def checked_plan(plan: object, node_id: str) -> StepPlan:
@@ -23,6 +27,15 @@ def checked_plan(plan: object, node_id: str) -> StepPlan:
     return plan
 
 
+def not_json(value: object, what: str) -> str | None:
+    """Why ``value`` has no JSON form, or ``None`` if it has one; ``what`` names it."""
+    try:
+        _encode(value)
+    except (TypeError, ValueError, RecursionError) as exc:
+        return f"{what} is not JSON-serialisable: {exc}"
+    return None
+
+
 def begin_effect(run: RunState, plan: StepPlan, policy: EffectPolicy) -> EffectStep | str:
     """The effect step of a plan, or why it can't begin (its payload is not JSON)."""
     effect = plan.effect
@@ -30,8 +43,11 @@ def begin_effect(run: RunState, plan: StepPlan, policy: EffectPolicy) -> EffectS
         raise InvalidInputError(f"Node '{plan.node_id}' asked for no effect")
     try:
         key = policy.idempotency_key(run=run, node_id=plan.node_id, effect=effect)
-    except (TypeError, ValueError, RecursionError) as exc:
-        return f"Effect payload is not JSON-serialisable: {exc}"
+    except (TypeError, ValueError, RecursionError):
+        problem = not_json(effect.payload, "Effect payload")
+        if problem is None:
+            raise  # the policy's own failure, not the payload's (spec/01 §3.4)
+        return problem
     return EffectStep(
         node_id=plan.node_id,
         effect=with_runtime_call_ids(effect, key),

@@ -13,6 +13,7 @@ from .models import WaitState
 __all__ = ["child_error", "merge_tool_results", "subworkflow_output", "tool_result", "wrap_child_payload"]
 
 MAX_REPORT_CHARS = 4000
+_MISSING: Any = object()
 
 
 def tool_result(call_id: str, name: str, *, output: Any = None, error: str | None = None) -> dict[str, Any]:
@@ -85,7 +86,8 @@ def merge_tool_results(wait: WaitState, payload: Any) -> Any:
     if not isinstance(results, list) or len(results) == count:
         return payload
     rest = iter(results)
-    merged = [fixed[str(i)] if str(i) in fixed else next(rest, None) or _missing() for i in range(count)]
+    merged = [fixed[str(i)] if str(i) in fixed else next(rest, _MISSING) for i in range(count)]
+    merged = [_missing() if entry is _MISSING else entry for entry in merged]
     return {"mode": "executed", **payload, "results": merged}
 
 

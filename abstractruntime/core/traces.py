@@ -8,18 +8,24 @@ it. Only reused results leave no ledger record; the kernel keeps a small mark fo
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from .derived import Derived
 from .models import EffectType, RunState
+from .vars import NODE_TRACES
 
-__all__ = ["attach_traces", "derive_traces", "empty_trace"]
+__all__ = ["attach_traces", "derive_traces", "empty_trace", "mark_reused", "mark_traced", "renew_traces"]
 
 MAX_TRACE_STEPS = 100
+_REUSED = "reused_steps"
 _EFFECT_TYPES = {member.value for member in EffectType}
+
+Record = Mapping[str, Any]
 
 
 def empty_trace(node_id: str) -> dict[str, Any]:
@@ -27,68 +33,123 @@ def empty_trace(node_id: str) -> dict[str, Any]:
     return {"node_id": node_id, "steps": []}
 
 
-def attach_traces(run: RunState, ledger: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
-    """Serve ``vars["_runtime"]["node_traces"]`` as a view of the ledger."""
+def mark_traced(run: RunState) -> None:
+    """The run has taken an effect step: from now on its ``vars`` have a place for node traces."""
+    _runtime(run).setdefault(NODE_TRACES, {})
+
+
+def mark_reused(run: RunState, node_id: str, ts: str, key: str) -> None:
+    """A reused result leaves no ledger record (`spec/01 §5.5`), so its trace needs a mark of its own."""
+    reused = _runtime(run).setdefault(_REUSED, {})
+    marks = reused.setdefault(node_id, [])
+    marks.append([ts, key])
+    del marks[:-MAX_TRACE_STEPS]
+
+
+def _runtime(run: RunState) -> dict[str, Any]:
     runtime = run.vars.get("_runtime")
-    if isinstance(runtime, dict):
-        marks = runtime.get("reused_steps")
-        runtime["node_traces"] = Derived(lambda: derive_traces(ledger(), marks))
+    if not isinstance(runtime, dict):
+        runtime = run.vars["_runtime"] = {}
+    return runtime
 
 
-def derive_traces(ledger: Iterable[Mapping[str, Any]], reused: object = None) -> dict[str, Any]:
-    """All node traces of a run: by node, at most the last 100 steps each, in time order."""
-    traces: dict[str, Any] = {}
-    completed: dict[str, Mapping[str, Any]] = {}
+def attach_traces(run: RunState, ledger: Callable[[], Iterable[Record]]) -> None:
+    """Serve ``vars["_runtime"]["node_traces"]`` as a view of the ledger, once there is an effect step."""
+    runtime = run.vars.get("_runtime")
+    if isinstance(runtime, dict) and NODE_TRACES in runtime:
+        runtime[NODE_TRACES] = Derived(lambda: derive_traces(ledger(), runtime.get(_REUSED)))
+
+
+def renew_traces(run: RunState, ledger: Callable[[], Iterable[Record]]) -> None:
+    """After a step: traces that somebody has read already are out of date."""
+    runtime = run.vars.get("_runtime")
+    traces = runtime.get(NODE_TRACES) if isinstance(runtime, dict) else None
+    if isinstance(traces, Derived):
+        traces.refresh()
+    elif traces is not None:
+        attach_traces(run, ledger)
+
+
+@dataclass(slots=True)
+class _Step:
+    """One effect step: its outcome record, when its first attempt began, when it ended."""
+
+    record: Record
+    since: str
+    ts: str
+    reused: bool = False
+
+    @property
+    def is_failed(self) -> bool:
+        return bool(self.record["status"] == "failed")
+
+
+def derive_traces(ledger: Iterable[Record], reused: object = None) -> dict[str, Any]:
+    """All node traces of a run: by node, at most the last 100 steps each, in time order.
+
+    Args:
+        ledger: the run's records in order.
+        reused: the run's ``_runtime.reused_steps``.
+    """
+    steps: dict[str, list[_Step]] = defaultdict(list)
+    completed: dict[str, Record] = {}
     begun: dict[str, str] = {}
     for record in ledger:
-        key, effect = record.get("idempotency_key"), record.get("effect")
-        if key is None or effect is None or str(key).startswith("system:"):
-            continue
-        if effect.get("type") not in _EFFECT_TYPES:
-            continue
-        _follow(traces, begun, record, str(key))
-        if record["status"] == "completed":
-            completed.setdefault(str(key), record)
-    _add_reused(traces, completed, reused)
-    for trace in traces.values():
-        trace["steps"].sort(key=lambda entry: entry["ts"])
-        del trace["steps"][:-MAX_TRACE_STEPS]
-        trace["updated_at"] = trace["steps"][-1]["ts"]
-    return traces
+        if _is_effect_step(record):
+            _follow(steps[record["node_id"]], begun, record)
+            if record["status"] == "completed":
+                completed.setdefault(record["idempotency_key"], record)
+    for node_id, ts, key in _marks(reused):
+        if key in completed:
+            steps[node_id].append(_Step(completed[key], since=ts, ts=ts, reused=True))
+    return {node_id: _trace(node_id, taken) for node_id, taken in steps.items() if taken}
 
 
-def _follow(traces: dict[str, Any], begun: dict[str, str], record: Mapping[str, Any], key: str) -> None:
+def _is_effect_step(record: Record) -> bool:
+    """Effect steps carry a key; completion, resume and control records and the status event do not."""
+    key, effect = record.get("idempotency_key"), record.get("effect")
+    if key is None or effect is None or str(key).startswith("system:"):
+        return False
+    return effect.get("type") in _EFFECT_TYPES
+
+
+def _follow(steps: list[_Step], begun: dict[str, str], record: Record) -> None:
     """One entry per step, not per attempt: a later attempt's outcome replaces the earlier failure."""
+    key, is_retry = record["idempotency_key"], record.get("attempt", 1) > 1
     if record["status"] == "started":
-        if record.get("attempt", 1) == 1 or key not in begun:
+        if not is_retry or key not in begun:
             begun[key] = record["started_at"]
         return
-    steps = _steps(traces, record["node_id"])
-    is_retry = record.get("attempt", 1) > 1 and bool(steps)
-    if is_retry and steps[-1]["idempotency_key"] == key and steps[-1]["status"] == "failed":
+    if is_retry and steps and steps[-1].is_failed and steps[-1].record["idempotency_key"] == key:
         steps.pop()
-    steps.append(_entry(record, since=begun.get(key, record["started_at"])))
+    ended: str = record.get("ended_at") or record["started_at"]
+    steps.append(_Step(record, since=begun.get(key) or ended, ts=ended))
 
 
-def _steps(traces: dict[str, Any], node_id: str) -> list[dict[str, Any]]:
-    trace = traces.setdefault(node_id, {"node_id": node_id, "steps": [], "updated_at": ""})
-    steps: list[dict[str, Any]] = trace["steps"]
-    return steps
+def _marks(reused: object) -> Iterable[tuple[str, str, str]]:
+    if not isinstance(reused, dict):
+        return
+    for node_id, marks in reused.items():
+        for ts, key in marks:
+            yield node_id, ts, key
 
 
-def _entry(
-    record: Mapping[str, Any], *, since: str, ts: str | None = None, reused: bool = False
-) -> dict[str, Any]:
+def _trace(node_id: str, steps: list[_Step]) -> dict[str, Any]:
+    kept = sorted(steps, key=lambda step: step.ts)[-MAX_TRACE_STEPS:]
+    return {"node_id": node_id, "steps": [_entry(node_id, step) for step in kept], "updated_at": kept[-1].ts}
+
+
+def _entry(node_id: str, step: _Step) -> dict[str, Any]:
+    record = step.record
     status = str(getattr(record["status"], "value", record["status"]))
-    ended = ts or record.get("ended_at") or record["started_at"]
     entry: dict[str, Any] = {
-        "ts": ended,
-        "node_id": record["node_id"],
+        "ts": step.ts,
+        "node_id": node_id,
         "status": status,
         "idempotency_key": record["idempotency_key"],
-        "reused_prior_result": reused,
+        "reused_prior_result": step.reused,
         "effect": record["effect"],
-        "duration_ms": 0.0 if reused else _milliseconds(since, ended),
+        "duration_ms": 0.0 if step.reused else _milliseconds(step.since, step.ts),
     }
     result = record.get("result")
     if status == "waiting":
@@ -103,35 +164,24 @@ def _entry(
 def _is_json(entry: dict[str, Any]) -> bool:
     try:
         json.dumps(entry)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
     return True
 
 
 def _unsafe(entry: dict[str, Any]) -> dict[str, Any]:
-    kept = {
-        name: entry[name] for name in ("ts", "node_id", "status", "idempotency_key", "reused_prior_result")
-    }
+    names = ("ts", "node_id", "status", "idempotency_key", "reused_prior_result")
     effect = entry["effect"]
-    kept["effect"] = {"type": effect.get("type"), "result_key": effect.get("result_key")}
-    kept["error"] = "non_json_safe_trace_entry"
-    return kept
+    return {
+        **{name: entry[name] for name in names},
+        "effect": {"type": effect.get("type"), "result_key": effect.get("result_key")},
+        "error": "non_json_safe_trace_entry",
+    }
 
 
 def _milliseconds(start: str, end: str) -> float:
     try:
         seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-    except ValueError:
+    except (TypeError, ValueError):  # text from elsewhere: no time, or one without its offset
         return 0.0
     return max(0.0, seconds * 1000.0)
-
-
-def _add_reused(traces: dict[str, Any], completed: dict[str, Mapping[str, Any]], reused: object) -> None:
-    if not isinstance(reused, dict):
-        return
-    for node_id, marks in reused.items():
-        for ts, key in marks:
-            record = completed.get(key)
-            if record is not None:
-                entry = _entry(record, since=ts, ts=ts, reused=True)
-                _steps(traces, node_id).append(entry)

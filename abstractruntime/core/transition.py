@@ -17,7 +17,9 @@ from .effect_step import EffectStep
 from .environment import Environment
 from .models import EffectType, RunState, RunStatus, StepPlan, StepRecord, StepStatus
 from .outcome import EffectOutcome
-from .vars import set_result_path
+from .step_stamp import later_than
+from .traces import mark_reused, mark_traced
+from .vars import ensure_limits, set_result_path
 
 __all__ = [
     "Transition",
@@ -28,8 +30,6 @@ __all__ = [
     "effect_record",
     "failed",
 ]
-
-MAX_REUSE_MARKS = 100
 
 
 @dataclass(slots=True)
@@ -49,11 +49,14 @@ class Transition:
 
 
 def changed(run: RunState, env: Environment, **fields: Any) -> RunState:
-    """A copy of the state with some fields set and ``updated_at`` refreshed; ``vars`` is shared."""
+    """A copy of the state with some fields set and ``updated_at`` moved on; ``vars`` is shared.
+
+    ``updated_at`` grows strictly, whatever the clock does: it names the step (`step_stamp`).
+    """
     new = copy(run)
     for name, value in fields.items():
         setattr(new, name, value)
-    new.updated_at = env.now_iso()
+    new.updated_at = later_than(run.updated_at, env)
     return new
 
 
@@ -104,6 +107,7 @@ def effect_ended(
     The attempt records are not part of it: the driver appends them as they happen. A failed outcome is
     final here: attempts are used up.
     """
+    mark_traced(run)
     if outcome.status == "completed":
         return _effect_completed(run, step, outcome.result, env, reused=reused)
     if outcome.status == "waiting" and outcome.wait is not None:
@@ -116,7 +120,7 @@ def _effect_completed(
     run: RunState, step: EffectStep, result: dict[str, Any] | None, env: Environment, *, reused: bool
 ) -> Transition:
     if reused:
-        _mark_reuse(run, step, env)
+        mark_reused(run, step.node_id, env.now_iso(), step.key)
     if step.effect.type is EffectType.LLM_CALL:
         _account_tokens(run, result)
     if step.effect.result_key and result is not None:
@@ -134,25 +138,12 @@ def _account_tokens(run: RunState, result: dict[str, Any] | None) -> None:
     usage = result.get("usage") if isinstance(result, dict) else None
     if not isinstance(usage, dict):
         return
-    for name in ("input_tokens", "prompt_tokens", "total_tokens"):
-        value = usage.get(name)
-        if value is None:
-            continue
-        limits = run.vars.get("_limits")
-        if isinstance(value, bool) or not isinstance(limits, dict):
-            return
-        try:
-            limits["estimated_tokens_used"] = int(value)
-        except (TypeError, ValueError):
-            return
+    names = ("input_tokens", "prompt_tokens", "total_tokens")
+    value = next((usage[name] for name in names if usage.get(name) is not None), None)
+    if value is None or isinstance(value, bool):
         return
-
-
-def _mark_reuse(run: RunState, step: EffectStep, env: Environment) -> None:
-    """A reused result leaves no ledger record (`spec/01 §5.5`), so its trace needs a mark of its own."""
-    runtime = run.vars.setdefault("_runtime", {})
-    if not isinstance(runtime, dict):
+    try:
+        tokens = int(value)
+    except (TypeError, ValueError, OverflowError):
         return
-    marks = runtime.setdefault("reused_steps", {}).setdefault(step.node_id, [])
-    marks.append([env.now_iso(), step.key])
-    del marks[:-MAX_REUSE_MARKS]
+    ensure_limits(run.vars)["estimated_tokens_used"] = tokens

@@ -7,7 +7,7 @@ from typing import Any
 from ..event_keys import build_event_wait_key
 from ..models import Effect, RunState
 from ..outcome import EffectOutcome
-from .scope import EffectScope, Emission, ScopeError
+from .scope import EffectScope, Emission, ScopeError, payload_of
 
 __all__ = ["emit_event"]
 
@@ -20,12 +20,13 @@ def emit_event(run: RunState, effect: Effect, default_next: str | None, scope: E
     Beyond the contract: ``run_id`` / ``workflow_id`` in the payload address another run or workflow
     (scopes ``run`` and ``workflow``); without them these scopes mean the emitter's own.
     """
-    payload = effect.payload
+    payload = payload_of(effect)
     name = payload.get("name") or payload.get("event_name")
     if not isinstance(name, str) or not name.strip():
         return EffectOutcome.failed("emit_event requires payload.name")
     name = name.strip()
-    given_scope = str(payload.get("scope") or "session").strip().lower()
+    given_scope = str(payload.get("scope") or "session")
+    event_scope = given_scope.strip().lower()
     try:
         wait_key, wildcard_key = (_key(run, payload, given_scope, target) for target in (name, "*"))
         max_steps = int(payload.get("max_steps") or 0)
@@ -35,7 +36,7 @@ def emit_event(run: RunState, effect: Effect, default_next: str | None, scope: E
         emitter=run,
         wait_key=wait_key,
         wildcard_key=wildcard_key,
-        envelope=_envelope(run, payload, name, given_scope, scope),
+        envelope=_envelope(run, payload, name, event_scope, scope),
         max_steps=max_steps,
     )
     try:
@@ -48,7 +49,7 @@ def emit_event(run: RunState, effect: Effect, default_next: str | None, scope: E
     result: dict[str, Any] = {
         "wait_key": wait_key,
         "name": name,
-        "scope": given_scope,
+        "scope": event_scope,
         "delivered": len(delivered_to),
         "delivered_to": delivered_to,
         "resumed": deliveries.resumed,
@@ -69,21 +70,21 @@ def _key(run: RunState, payload: dict[str, Any], scope: str, name: str) -> str:
     return build_event_wait_key(
         scope=scope,
         name=name,
-        session_id=_session_id(run, payload, scope),
+        session_id=_session_id(run, payload, scope.strip().lower()),
         workflow_id=str(payload.get("workflow_id") or run.workflow_id),
         run_id=str(payload.get("run_id") or run.run_id),
     )
 
 
 def _envelope(
-    run: RunState, payload: dict[str, Any], name: str, given_scope: str, scope: EffectScope
+    run: RunState, payload: dict[str, Any], name: str, event_scope: str, scope: EffectScope
 ) -> dict[str, Any]:
     body = payload.get("payload") or {}
     return {
         "event_id": payload.get("event_id"),
         "name": name,
-        "scope": given_scope,
-        "session_id": _session_id(run, payload, given_scope),
+        "scope": event_scope,
+        "session_id": _session_id(run, payload, event_scope),
         "payload": dict(body) if isinstance(body, dict) else {"value": body},
         "emitted_at": scope.now().isoformat(),
         "emitter": {"run_id": run.run_id, "workflow_id": run.workflow_id, "node_id": run.current_node},

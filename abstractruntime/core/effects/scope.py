@@ -18,6 +18,7 @@ __all__ = [
     "EffectScope",
     "Emission",
     "ScopeError",
+    "payload_of",
     "resume_node",
 ]
 
@@ -65,7 +66,8 @@ class Emission:
 
 @dataclass(slots=True)
 class Deliveries:
-    """Who received an event: entries as in the result's ``resumed``, and other listeners' names."""
+    """Who received an event: entries as in the result's ``resumed``, and what the emitter's session listens
+    for (wanted when nobody received it)."""
 
     resumed: list[dict[str, Any]] = field(default_factory=list)
     listeners: list[str] = field(default_factory=list)
@@ -114,6 +116,11 @@ class EffectScope(Protocol):
 BuiltinEffect = Callable[[RunState, Effect, "str | None", EffectScope], EffectOutcome]
 
 
+def payload_of(effect: Effect) -> dict[str, Any]:
+    """The effect's payload; one that is no object counts as empty, as it does in its key (`spec/01 §5.3`)."""
+    return effect.payload if isinstance(effect.payload, dict) else {}
+
+
 def resume_node(effect: Effect, default_next: str | None) -> str | None:
     """Where a waiting effect goes on: ``payload.resume_to_node``, else the plan's next node, else nowhere."""
-    return effect.payload.get("resume_to_node") or default_next or None
+    return payload_of(effect).get("resume_to_node") or default_next or None

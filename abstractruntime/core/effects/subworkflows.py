@@ -8,7 +8,7 @@ from typing import Any
 from ..models import Effect, RunState, RunStatus, WaitReason, WaitState
 from ..outcome import EffectOutcome
 from ..tool_results import child_error, subworkflow_output, tool_result
-from .scope import ChildStart, EffectScope, ScopeError, resume_node
+from .scope import ChildStart, EffectScope, ScopeError, payload_of, resume_node
 
 __all__ = ["start_subworkflow"]
 
@@ -24,12 +24,12 @@ def start_subworkflow(
     run: RunState, effect: Effect, default_next: str | None, scope: EffectScope
 ) -> EffectOutcome:
     """Start a child run: wait for its end (default), start and go on (``async``), or both (``wait``)."""
-    payload = effect.payload
-    workflow_id = payload.get("workflow_id")
+    payload = payload_of(effect)
+    workflow_id = str(payload.get("workflow_id") or "").strip()
     if not workflow_id:
         return _refused(payload, "start_subworkflow requires payload.workflow_id")
     try:
-        workflow = scope.find_workflow(str(workflow_id))
+        workflow = scope.find_workflow(workflow_id)
         if workflow is None:
             return _refused(payload, f"Workflow '{workflow_id}' not found in registry")
         detached = bool(payload.get("async"))
@@ -45,7 +45,7 @@ def start_subworkflow(
 def _progress(
     run: RunState, effect: Effect, default_next: str | None, child: RunState, scope: EffectScope
 ) -> EffectOutcome:
-    payload = effect.payload
+    payload = payload_of(effect)
     if child.status is RunStatus.COMPLETED:
         result = {"sub_run_id": child.run_id, "output": child.output}
         if payload.get("include_traces"):
@@ -124,7 +124,7 @@ def _child_vars(run: RunState, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _session(run: RunState, payload: dict[str, Any]) -> str | None:
-    given = payload.get("session_id") or payload.get("sessionId")
-    if isinstance(given, str) and given.strip():
-        return given.strip()
+    for given in (payload.get("session_id"), payload.get("sessionId")):
+        if isinstance(given, str) and given.strip():
+            return given.strip()
     return run.session_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..models import Effect, RunState, WaitReason, WaitState
 from ..outcome import EffectOutcome
-from .scope import EffectScope, resume_node
+from .scope import EffectScope, payload_of, resume_node
 from .waits import timeout_until
 
 __all__ = ["answer_user", "ask_user"]
@@ -14,7 +14,7 @@ _LEVELS = {"warn": "warning", "warning": "warning", "error": "error"}
 
 def ask_user(run: RunState, effect: Effect, default_next: str | None, scope: EffectScope) -> EffectOutcome:
     """Park until a person answers. Beyond the contract: ``timeout_s`` / ``timeout_at`` as in WAIT_EVENT."""
-    payload = effect.payload
+    payload = payload_of(effect)
     if not payload.get("prompt"):
         return EffectOutcome.failed("ask_user requires payload.prompt")
     try:
@@ -38,7 +38,7 @@ def ask_user(run: RunState, effect: Effect, default_next: str | None, scope: Eff
 
 def answer_user(run: RunState, effect: Effect, default_next: str | None, scope: EffectScope) -> EffectOutcome:
     """Tell the person something without waiting; an empty message is valid."""
-    payload = effect.payload
+    payload = payload_of(effect)
     message = payload.get("message")
     if message is None:
         message = payload.get("text") or payload.get("content")

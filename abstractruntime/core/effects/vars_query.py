@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..json_safe import json_safe
 from ..models import Effect, RunState
 from ..outcome import EffectOutcome
 from ..tool_results import tool_result
 from ..vars import ensure_namespaces, parse_vars_path, resolve_vars_path
-from .scope import EffectScope
+from .scope import EffectScope, payload_of
 
 __all__ = ["vars_query"]
 
 
 def vars_query(run: RunState, effect: Effect, default_next: str | None, scope: EffectScope) -> EffectOutcome:
     """Always a completed outcome in tool style; what went wrong is in its ``error``. Changes nothing."""
-    payload = effect.payload
+    payload = payload_of(effect)
     name = str(payload.get("tool_name") or "inspect_vars")
     call_id = str(payload.get("call_id") or "vars")
     target_id = payload.get("target_run_id") or run.run_id
@@ -33,8 +34,15 @@ def vars_query(run: RunState, effect: Effect, default_next: str | None, scope: E
     except ValueError as exc:
         return EffectOutcome.completed(tool_result(call_id, name, error=str(exc)))
     shown = _shown(path, value, keys_only=bool(payload.get("keys_only")))
-    text = json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+    try:
+        text = _text(shown)
+    except (TypeError, ValueError):  # keys of several types, a value inside itself
+        text = _text(json_safe(shown))
     return EffectOutcome.completed(tool_result(call_id, name, output=text))
+
+
+def _text(shown: Any) -> str:
+    return json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _shown(path: str, value: Any, *, keys_only: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ..event_keys import build_event_wait_key
 from ..models import Effect, RunState, WaitReason, WaitState
 from ..outcome import EffectOutcome
 from ..times import parse_time, to_iso
-from .scope import EffectScope, resume_node
+from .scope import EffectScope, payload_of, resume_node
 
 __all__ = ["timeout_until", "wait_event", "wait_until"]
 
@@ -20,7 +20,7 @@ def wait_event(run: RunState, effect: Effect, default_next: str | None, scope: E
     Beyond the contract: ``names`` or ``wait_keys`` (lists) wait for any of several, ``timeout_s`` or
     ``timeout_at`` end the wait with ``{"timed_out": true, "until": ...}``.
     """
-    payload = effect.payload
+    payload = payload_of(effect)
     try:
         keys = _keys(run, payload)
     except ValueError as exc:
@@ -107,7 +107,7 @@ def _free_text(payload: dict[str, Any]) -> bool:
 
 def wait_until(run: RunState, effect: Effect, default_next: str | None, scope: EffectScope) -> EffectOutcome:
     """Park until a time; an unparsable time fails instead of never firing (`spec/01 §19.11`)."""
-    raw = effect.payload.get("until")
+    raw = payload_of(effect).get("until")
     if not raw:
         return EffectOutcome.failed("wait_until requires payload.until (ISO timestamp)")
     try:

@@ -1,0 +1,236 @@
+"""Taking steps of one run in this process (`spec/01 §9.2`, §10, §14)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+from . import transition
+from .control import is_controlled
+from .effect_context import EffectContext, carrying_out
+from .effect_step import EffectStep
+from .effects import BUILTIN_EFFECTS
+from .effects.scope import EffectScope
+from .environment import Environment
+from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
+from .outcome import BoundHandler, EffectOutcome, invoke
+from .persistence import Persistence, Seen
+from .policy import EffectPolicy
+from .resume import woken
+from .reuse import PriorFailure, ReuseLookup
+from .spec import RunContext, WorkflowSpec
+from .step import begin_effect, checked_plan, not_json, unencodable_step
+from .step_stamp import is_same_step
+
+__all__ = ["Drive", "Host"]
+
+UNKNOWN_ERROR = "unknown error"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a drive needs of the runtime it belongs to.
+
+    Attributes:
+        stores: where runs and records go.
+        environment: clock and ids.
+        context: handed to node handlers.
+        policy: attempts, backoff and idempotency keys.
+        handlers: the host's effect handlers; they win over the built-in ones.
+        scope: makes what a built-in effect may ask for.
+    """
+
+    stores: Persistence
+    environment: Environment
+    context: RunContext
+    policy: EffectPolicy
+    handlers: dict[EffectType, BoundHandler]
+    scope: Callable[[RunState, EffectStep], EffectScope]
+
+
+class Drive:
+    """One caller's exclusive drive of one run: it has the run's lease until the run can't go on.
+
+    Between two commits nothing is written but the records of an effect's attempts, which the ledger must
+    have before anything depends on them.
+    """
+
+    def __init__(self, host: Host, workflow: WorkflowSpec, seen: Seen) -> None:
+        self._host = host
+        self._workflow = workflow
+        self._seen = seen
+        self._reuse = ReuseLookup(host.stores.ledger_store, seen.run.run_id)
+        self._is_first_effect = True
+
+    @property
+    def run(self) -> RunState:
+        """The run as it is stored."""
+        return self._seen.run
+
+    def wake(self) -> None:
+        """The run's timer is due: it goes on, or ends, in one durable transition (`spec/01 §13.2`)."""
+        self._commit(woken(self.run, self._host.environment))
+
+    def take_steps(self, max_steps: int) -> RunState:
+        """Up to ``max_steps`` node executions, while the run is RUNNING."""
+        for _ in range(max_steps):
+            if self.run.status is not RunStatus.RUNNING:
+                break
+            self._step()
+        return self.run
+
+    def _step(self) -> None:
+        self._seen = self._host.stores.refresh(self._seen, self)
+        run = self.run
+        if run.status is not RunStatus.RUNNING or is_controlled(run):
+            return
+        node = self._workflow.get_node(run.current_node)
+        plan = checked_plan(node(run, self._host.context), run.current_node)
+        if plan.complete_output is not None:
+            self._commit(transition.completed_by_plan(run, plan, self._host.environment))
+        elif plan.effect is None:
+            self._commit(transition.advanced(run, plan, self._host.environment))
+        else:
+            self._effect_step(plan, plan.effect)
+
+    def _effect_step(self, plan: StepPlan, effect: Effect) -> None:
+        step = begin_effect(self.run, plan, self._host.policy)
+        if isinstance(step, str):
+            self._refuse(unencodable_step(plan, effect), step)
+            return
+        prior = self._reuse.completed(step.key)
+        if prior is not None:
+            self._end(step, EffectOutcome.completed(prior.result), reused=True)
+            return
+        failure = self._lost_failure(step)
+        if failure is None:
+            self._attempts(step)
+        elif failure.attempt < step.max_attempts:
+            self._attempts(replace(step, attempt=failure.attempt + 1))
+        else:
+            lost = replace(step, attempt=failure.attempt)
+            self._end(lost, EffectOutcome.failed(failure.error or UNKNOWN_ERROR))
+
+    def _lost_failure(self, step: EffectStep) -> PriorFailure | None:
+        """The attempt after which a drive before this one was lost or stopped (`spec/01 §19.13`).
+
+        Only the first effect of a drive can have one, and only an effect that is retried counts attempts.
+        """
+        is_first, self._is_first_effect = self._is_first_effect, False
+        return self._reuse.failed(step.key) if is_first and step.max_attempts > 1 else None
+
+    # -- attempts (spec/01 §5.6) ----------------------------------------------------------------
+
+    def _attempts(self, step: EffectStep) -> None:
+        while True:
+            claimed, started = step.started(self.run, self._host.environment)
+            try:
+                self._append(started)
+            except (TypeError, ValueError):
+                problem = not_json(step.effect.payload, "Effect payload")
+                if problem is None:
+                    raise
+                self._refuse(replace(step, effect=replace(step.effect, payload={})), problem)
+                return
+            outcome = self._recorded(claimed, self._execute(claimed))
+            if outcome.status != "failed" or step.attempt >= step.max_attempts:
+                self._end(claimed, outcome)
+                return
+            if not self._may_try_again(step):
+                return
+            step = step.next_attempt()
+
+    def _append(self, record: StepRecord) -> None:
+        self._host.stores.ledger_store.append(record)
+
+    def _refuse(self, step: EffectStep, problem: str) -> None:
+        """The effect can't be recorded as it is: a record without its payload stands in the ledger."""
+        claimed, started = step.started(self.run, self._host.environment)
+        outcome = EffectOutcome.failed(problem)
+        self._append(started)
+        self._append(transition.effect_record(self.run, claimed, outcome, self._host.environment))
+        self._end(claimed, outcome)
+
+    def _recorded(self, step: EffectStep, outcome: EffectOutcome) -> EffectOutcome:
+        """The outcome as the ledger has it now: one that can't be stored is a failure (`spec/01 §19.6`)."""
+        env = self._host.environment
+        try:
+            self._append(transition.effect_record(self.run, step, outcome, env))
+        except (TypeError, ValueError):
+            problem = _unstorable(outcome)
+            if problem is None:
+                raise
+            outcome = EffectOutcome.failed(problem)
+            self._append(transition.effect_record(self.run, step, outcome, env))
+        if outcome.status == "completed":
+            self._reuse.remember(step.key, outcome.result)
+        return outcome
+
+    def _may_try_again(self, step: EffectStep) -> bool:
+        """Wait before the next attempt; not if somebody has stopped the run meanwhile (`spec/01 §19.13`)."""
+        if self._is_stopped():
+            return False
+        backoff = self._host.policy.backoff_seconds(effect=step.effect, attempt=step.attempt)
+        if backoff <= 0:
+            return True
+        time.sleep(backoff)
+        return not self._is_stopped()
+
+    def _is_stopped(self) -> bool:
+        """Whether the step is not ours to go on with; then the run is seen as it is stored now."""
+        stored = self._host.stores.changed_since(self._seen)
+        if stored is None or is_same_step(self.run, stored):
+            return False
+        self._seen = self._host.stores.refresh(self._seen, self)
+        self._is_first_effect = True
+        return True
+
+    def _execute(self, step: EffectStep) -> EffectOutcome:
+        run, effect = self.run, step.effect
+        handler = self._host.handlers.get(effect.type)
+        if handler is not None:
+            context = EffectContext(run.run_id, step.key, step.attempt, self._is_cancelled)
+            with carrying_out(context):
+                return invoke(handler, run, _private(effect), step.next_node)
+        builtin = BUILTIN_EFFECTS.get(effect.type)
+        if builtin is None:
+            return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")
+        scope = self._host.scope(run, step)
+        return invoke(
+            lambda state, asked, default_next: builtin(state, asked, default_next, scope),
+            run,
+            effect,
+            step.next_node,
+        )
+
+    def _is_cancelled(self) -> bool:
+        stored = self._host.stores.changed_since(self._seen)
+        return stored is not None and stored.status is RunStatus.CANCELLED
+
+    # -- commits --------------------------------------------------------------------------------
+
+    def _end(self, step: EffectStep, outcome: EffectOutcome, *, reused: bool = False) -> None:
+        if outcome.status == "completed" and not reused:
+            # The ledger has its own copy; what the handler keeps must not be what the run keeps (§19.10).
+            outcome = EffectOutcome.completed(deepcopy(outcome.result))
+        env = self._host.environment
+        self._commit(transition.effect_ended(self.run, step, outcome, env, reused=reused))
+
+    def _commit(self, made: transition.Transition) -> None:
+        self._seen = self._host.stores.commit(self._seen, made, self)
+        self._host.stores.renew_traces(self._seen.run)
+        if self._seen.run is not made.run:
+            self._is_first_effect = True  # somebody else was here
+
+
+def _unstorable(outcome: EffectOutcome) -> str | None:
+    if outcome.status == "completed":
+        return not_json(outcome.result, "Effect result")
+    return None if outcome.wait is None else not_json(outcome.wait.to_dict(), "Effect wait")
+
+
+def _private(effect: Effect) -> Effect:
+    """The handler's own copy: what it does to the payload must not reach ledger or workflow."""
+    return Effect(effect.type, deepcopy(effect.payload), effect.result_key)

@@ -1,0 +1,67 @@
+"""Who may write and who may drive a run, among the threads of one process.
+
+Stores of the contract have no transaction over run and ledger and no compare-and-swap. So all runtimes of a
+process over the same run store share one lock per run for short writes, and one lease per run for driving it
+(`spec/01 §19.4`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from threading import Lock, RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+__all__ = ["RunLocks", "locks_of"]
+
+
+class RunLocks:
+    """Write locks and driving leases of one run store, by run id."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._writers: dict[str, tuple[RLock, int]] = {}
+        self._drivers: dict[str, object] = {}
+
+    @contextmanager
+    def writing(self, run_id: str) -> Iterator[None]:
+        """Nobody else writes this run meanwhile. Reentrant; a lock per run, so that a ledger subscriber may
+        act on another run."""
+        with self._guard:
+            lock, users = self._writers.get(run_id) or (RLock(), 0)
+            self._writers[run_id] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                users = self._writers[run_id][1] - 1
+                if users:
+                    self._writers[run_id] = (lock, users)
+                else:
+                    del self._writers[run_id]
+
+    def take(self, run_id: str, driver: object) -> bool:
+        """Make ``driver`` the one that drives the run; False if another does."""
+        with self._guard:
+            return self._drivers.setdefault(run_id, driver) is driver
+
+    def give_back(self, run_id: str, driver: object) -> None:
+        """``driver`` does not drive the run any more; nothing happens if it did not."""
+        with self._guard:
+            if self._drivers.get(run_id) is driver:
+                del self._drivers[run_id]
+
+
+_registry: WeakKeyDictionary[Any, RunLocks] = WeakKeyDictionary()
+_registry_guard = Lock()
+
+
+def locks_of(store: object) -> RunLocks:
+    """The locks of a run store; of its own ``lock_domain`` where several store objects share their runs."""
+    domain = getattr(store, "lock_domain", store)
+    if not isinstance(domain, Hashable) or not hasattr(domain, "__weakref__"):
+        return RunLocks()  # nobody can share it by identity: the locks are this runtime's own
+    with _registry_guard:
+        return _registry.setdefault(domain, RunLocks())
