@@ -1,0 +1,1 @@
+"""Speed of the fleet beside its floor, in one run: ``python -m benchmarks``."""

@@ -1,0 +1,130 @@
+"""``python -m benchmarks``: prints tables, writes ``benchmarks/results.json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from abstractruntime.testing.servers import PostgresServer, ValkeyServer
+
+from . import flatness, latency, parked, throughput
+from .fleet import fleet, servers
+from .statistics import median, percentile
+
+DATABASES = ("postgresql", "sqlite")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the chosen measurements and report them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=("throughput", "latency", "flatness", "parked"), action="append")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each throughput figure (median)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
+    options = parser.parse_args(argv)
+    chosen = options.only or ["throughput", "latency", "flatness", "parked"]
+    report: dict[str, Any] = {"machine": _machine(), "at": datetime.now(timezone.utc).isoformat()}
+    print(f"{report['machine']}\n")
+    with servers() as (valkey, postgres):
+        numbers = iter(range(1, 100))
+        if "throughput" in chosen:
+            report["throughput"] = _throughput(valkey, postgres, options, lambda: next(numbers))
+        if "latency" in chosen:
+            report["latency_ms"] = _latency(valkey, postgres, lambda: next(numbers))
+        if "flatness" in chosen:
+            report["step_cost_us"] = _flatness(postgres)
+        if "parked" in chosen:
+            report["parked"] = _parked(valkey, postgres, lambda: next(numbers))
+    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"written: {options.json}")
+    return 0
+
+
+def _machine() -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    cores, python = os.cpu_count(), platform.python_version()
+    return f"{cores} cores, {memory:.0f} GiB, {platform.machine()}, Python {python}"
+
+
+def _throughput(
+    valkey: ValkeyServer, postgres: PostgresServer, options: argparse.Namespace, new_db: Callable[[], int]
+) -> dict[str, Any]:
+    rounds, scale = (1, 0.1) if options.quick else (options.rounds, 1.0)
+    measured: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for pool in ("prefork", "solo"):
+            hops = throughput.floor(valkey, pool=pool, db=new_db(), hops=int(60 * scale))
+            measured.setdefault(f"floor: bare Celery no-op, {pool} x 2", []).append(hops)
+        for database in DATABASES:
+            for max_steps, steps in ((1, 50), (25, 200)):
+                rate = throughput.steps_per_second(
+                    database, valkey, postgres, max_steps=max_steps, db=new_db(), steps=int(steps * scale)
+                )
+                measured.setdefault(f"{database}, {max_steps} step(s) per task, solo x 2", []).append(rate)
+    base = median(measured["floor: bare Celery no-op, prefork x 2"])
+    print(f"{'throughput (median of ' + str(rounds) + ')':52} {'per second':>10} {'x floor':>8}")
+    for name, rates in measured.items():
+        print(f"{name:52} {median(rates):10.0f} {median(rates) / base:8.2f}")
+    print()
+    return {name: {"median": median(rates), "all": rates} for name, rates in measured.items()}
+
+
+def _latency(valkey: ValkeyServer, postgres: PostgresServer, new_db: Callable[[], int]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    print(f"{'latency on an idle fleet, ms':52} {'p50':>10} {'p99':>8}")
+    for database in DATABASES:
+        with fleet(database, valkey, postgres, max_steps=1, db=new_db()) as running:
+            for name, measure in (
+                ("start -> first step", latency.start_to_first_step),
+                ("event -> resumed", latency.event_to_resumed),
+                ("timer lateness", latency.timer_lateness),
+            ):
+                values = measure(running)
+                row = {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99)}
+                report[f"{database}: {name}"] = row
+                print(f"{database + ': ' + name:52} {row['p50']:10.1f} {row['p99']:8.1f}")
+    print()
+    return report
+
+
+def _flatness(postgres: PostgresServer) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    header = " ".join(f"{'step ' + str(mark):>10}" for mark in flatness.MARKS)
+    print(f"{'cost of one step, microseconds (median)':52} {header} {'ratio':>7}")
+    for database in DATABASES:
+        costs = flatness.cost_of_steps(database, postgres)
+        first, last = costs[flatness.MARKS[0]], costs[flatness.MARKS[-1]]
+        cells = " ".join(f"{cost:10.0f}" for cost in costs.values())
+        print(f"{database:52} {cells} {last / first:7.2f}")
+        report[database] = {**{str(mark): cost for mark, cost in costs.items()}, "ratio": last / first}
+    print()
+    return report
+
+
+def _parked(valkey: ValkeyServer, postgres: PostgresServer, new_db: Callable[[], int]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    for database in DATABASES:
+        with fleet(database, valkey, postgres, max_steps=1, db=new_db()) as running:
+            figures = parked.parked_runs(running)
+        report[database] = asdict(figures)
+        print(
+            f"{database}: {figures.runs} parked runs: worker memory {figures.memory_before_mib:.1f} -> "
+            f"{figures.memory_after_mib:.1f} MiB, broker {figures.broker_before} -> {figures.broker_after} "
+            f"messages, one sweep {figures.sweep_ms:.2f} ms ({figures.hints} hints)"
+        )
+    print()
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())

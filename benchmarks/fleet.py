@@ -1,0 +1,121 @@
+"""Real servers and worker processes for one measurement; everything started here is ended here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from abstractruntime.storage.sql.engine import open_database
+from abstractruntime.storage.sql.migrate import upgrade
+from abstractruntime.testing.databases import create_database, postgres_url
+from abstractruntime.testing.servers import PostgresServer, ValkeyServer
+from workers.client import Client
+from workers.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = "benchmarks.flows:app"
+
+
+@dataclass
+class Fleet:
+    """A running fleet: its settings, a client, and its worker processes."""
+
+    settings: Settings
+    client: Client
+    workers: list[subprocess.Popen[bytes]]
+
+    def resident_mib(self) -> float:
+        """Memory of all worker processes, in MiB."""
+        return sum(psutil.Process(worker.pid).memory_info().rss for worker in self.workers) / 2**20
+
+
+@contextmanager
+def servers() -> Iterator[tuple[ValkeyServer, PostgresServer]]:
+    """A Valkey and a PostgreSQL that syncs its commits to disk."""
+    with ValkeyServer() as valkey, PostgresServer(durable=True) as postgres:
+        yield valkey, postgres
+
+
+def environment(redis_url: str, **variables: str) -> dict[str, str]:
+    """What a worker process needs to know."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": redis_url, **variables}
+
+
+@contextmanager
+def celery_workers(
+    app: str, queue: str, env: dict[str, str], *, pool: str, processes: int
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """``processes`` processes that execute tasks: one prefork worker, or that many solo workers."""
+    prefork = pool == "prefork"
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", app, "worker", "-Q", queue, "-P", pool]
+    command += ["-c", str(processes if prefork else 1), "--without-gossip", "--without-mingle", "-l", "error"]
+    command += ["--without-heartbeat"]
+    workers = []
+    try:
+        for index in range(1 if prefork else processes):
+            name = ["-n", f"bench{index}@{os.getpid()}"]
+            workers.append(
+                subprocess.Popen(
+                    [*command, *name],
+                    env=env,
+                    cwd=ROOT,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        yield workers
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+
+@contextmanager
+def fleet(
+    database: str, valkey: ValkeyServer, postgres: PostgresServer, *, max_steps: int, db: int, ticks: int = 2
+) -> Iterator[Fleet]:
+    """A fleet of ``ticks`` solo tick processes on ``database`` ("sqlite" or "postgresql")."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/runs.db"
+        if database == "postgresql":
+            url = create_database(postgres.url, f"bench_{db}_{max_steps}_{time.time_ns()}")
+        redis_url = valkey.url_for(db)
+        settings = load_settings(app=APP, database_url=url, redis_url=redis_url, tick_max_steps=max_steps)
+        store = open_database(url)
+        upgrade(store)
+        store.close()
+        env = environment(
+            redis_url,
+            DATABASE_URL=postgres_url(url) if database == "postgresql" else url,
+            ABSTRACTRUNTIME_APP=APP,
+            ABSTRACTRUNTIME_TICK_MAX_STEPS=str(max_steps),
+        )
+        with celery_workers("workers", settings.tick_queue, env, pool="solo", processes=ticks) as workers:
+            client = Client(APP, settings=settings)
+            try:
+                _wait_until_ready(client, ticks)
+                yield Fleet(settings, client, workers)
+            finally:
+                client.close()
+
+
+def _wait_until_ready(client: Client, processes: int) -> None:
+    """All processes have imported, connected and taken steps: some rounds of small runs have ended."""
+    for _ in range(3):
+        started = [client.start("chain", {"steps": 20}) for _ in range(8 * processes)]
+        for run_id in started:
+            client.wait(run_id, timeout=60)

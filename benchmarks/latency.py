@@ -1,0 +1,59 @@
+"""How long things take on an idle fleet: start -> first step, event -> resumed, timer -> fired."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+
+from abstractruntime.core.models import RunStatus
+from workers.client import Client
+
+from .fleet import Fleet
+
+SAMPLES = 200
+
+
+def start_to_first_step(fleet: Fleet) -> list[float]:
+    """Milliseconds from the call of ``start`` to the first node's first line."""
+    lateness = []
+    for _ in range(SAMPLES):
+        before = time.time()
+        run = fleet.client.wait(fleet.client.start("stamp"), timeout=30)
+        lateness.append(_stamped(run.output) - before)
+    return [value * 1000 for value in lateness]
+
+
+def event_to_resumed(fleet: Fleet) -> list[float]:
+    """Milliseconds from the call of ``emit_event`` to the next node's first line."""
+    lateness = []
+    for index in range(SAMPLES):
+        key = f"bench:{index}"
+        run_id = fleet.client.start("event", {"key": key})
+        _until_waiting(fleet.client, run_id)
+        before = time.time()
+        fleet.client.emit_event("bench", {"n": index}, wait_key=key)
+        run = fleet.client.wait(run_id, timeout=30)
+        lateness.append(_stamped(run.output) - before)
+    return [value * 1000 for value in lateness]
+
+
+def timer_lateness(fleet: Fleet) -> list[float]:
+    """Milliseconds from a timer's due time to the next node's first line."""
+    first = datetime.now(timezone.utc) + timedelta(seconds=6)
+    due = [first + timedelta(milliseconds=40 * index) for index in range(SAMPLES)]
+    runs = [fleet.client.start("timer", {"until": moment.isoformat()}) for moment in due]
+    ended = [fleet.client.wait(run_id, timeout=60) for run_id in runs]
+    return [
+        (_stamped(run.output) - moment.timestamp()) * 1000 for run, moment in zip(ended, due, strict=True)
+    ]
+
+
+def _stamped(output: dict[str, object] | None) -> float:
+    assert output is not None
+    return float(str(output["at"]))
+
+
+def _until_waiting(client: Client, run_id: str) -> None:
+    while client.get(run_id).status is not RunStatus.WAITING:
+        time.sleep(0.002)
+    time.sleep(0.02)  # let the fleet go idle again

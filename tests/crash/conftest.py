@@ -1,0 +1,31 @@
+"""A fleet per test, on PostgreSQL unless the test asks for more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .fleet import CrashFleet
+
+
+@pytest.fixture
+def fleet(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[CrashFleet]:
+    """A fleet without processes; the test starts what it needs."""
+    running = CrashFleet(postgres_url, redis_url, tmp_path / "fleet")
+    try:
+        yield running
+    except BaseException:
+        print(running.logs())
+        raise
+    finally:
+        running.stop()
+
+
+@pytest.fixture(autouse=True)
+def _logs_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    fleet = request.node.funcargs.get("fleet")
+    if fleet is not None:
+        print(fleet.logs())

@@ -1,0 +1,109 @@
+"""What operators type: plain celery commands against ``workers``, and Flower."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+
+from abstractruntime.testing.ports import free_port
+from tests.poll import eventually
+
+from .fleet import ROOT, CrashFleet
+
+DEADLINE = 60.0
+TASKS = (
+    "abstractruntime.tick",
+    "abstractruntime.effect",
+    "abstractruntime.sweep",
+    "abstractruntime.fire_schedules",
+)
+
+
+def _celery(fleet: CrashFleet, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers", *arguments],
+        env=fleet.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
+def test_inspect_registered_lists_the_tasks(fleet: CrashFleet) -> None:
+    fleet.worker("a")
+    listed = eventually(
+        lambda: _celery(fleet, "inspect", "registered"), timeout=DEADLINE, message="no answer"
+    )
+    for task in TASKS:
+        assert task in listed
+
+
+def test_flower_shows_tasks_with_their_run_and_node(fleet: CrashFleet) -> None:
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "workers",
+        "flower",
+        f"--port={port}",
+        "--address=127.0.0.1",
+    ]
+    fleet._start("flower", command, "")
+    url = f"http://127.0.0.1:{port}"
+    eventually(lambda: _get(f"{url}/healthcheck"), timeout=DEADLINE, message="Flower did not start")
+    worker = [sys.executable, "-m", "celery", "-A", "workers", "worker", "-P", "solo", "-E", "-n", "e@test"]
+    fleet._start("watched", worker, "")
+    run_id = fleet.client.start("call")
+    fleet.client.wait(run_id, timeout=DEADLINE)
+
+    def shown() -> list[dict[str, str]]:
+        tasks = json.loads(_get(f"{url}/api/tasks?limit=100") or "{}")
+        return [task for task in tasks.values() if run_id in str(task.get("args"))]
+
+    tasks = eventually(lambda: shown(), timeout=DEADLINE, message="Flower shows no task of the run")
+    assert {task["name"] for task in tasks} <= {"abstractruntime.tick", "abstractruntime.effect"}
+    assert any("'node': 'call'" in str(task["kwargs"]) for task in tasks)
+
+
+def _get(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def test_a_worker_without_an_app_says_so_and_ends(fleet: CrashFleet) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers", "worker", "-P", "solo", "-c", "1"],
+        env=fleet.environment(ABSTRACTRUNTIME_APP="no.such:app"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "App 'no.such:app' can't be imported" in done.stdout + done.stderr
+
+
+def test_a_worker_without_its_database_says_so_and_ends(fleet: CrashFleet) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers", "worker", "-P", "solo", "-c", "1"],
+        env=fleet.environment(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/none"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "127.0.0.1:1" in done.stdout + done.stderr
+    assert "secret" not in done.stdout + done.stderr
