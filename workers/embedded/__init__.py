@@ -1,0 +1,23 @@
+"""A whole fleet on one machine: Valkey from a wheel, SQLite, workers, beat and resumer as child processes.
+
+Names are imported on first use, because every child starts in this package and needs none of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__all__ = ["EmbeddedFleet", "EmbeddedFleetError", "FleetRecord", "ProcessInfo"]
+
+_HOMES = {
+    "EmbeddedFleet": "fleet",
+    "EmbeddedFleetError": "errors",
+    "FleetRecord": "record",
+    "ProcessInfo": "supervisor",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,11 @@
+"""What can go wrong with a fleet of child processes."""
+
+from __future__ import annotations
+
+from abstractruntime.core.errors import RuntimeFault
+
+__all__ = ["EmbeddedFleetError"]
+
+
+class EmbeddedFleetError(RuntimeFault):
+    """The embedded fleet can't start or go on; the message says which part, and quotes its last words."""
