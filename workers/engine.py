@@ -182,7 +182,7 @@ class Engine:
             return checkpoint, self._defer(checkpoint)
         if checkpoint.redeliveries:
             checkpoint = self._count_attempt(checkpoint, clock)
-            if checkpoint.attempts > self._effects.max_crashes:
+            if checkpoint.attempts > max(self._effects.max_crashes, self._app.node_retry.max_attempts):
                 error = (
                     f"Node '{run.current_node}' lost its worker {checkpoint.attempts - 1} times; "
                     "retry the run once the cause is mended"
@@ -243,7 +243,6 @@ class Engine:
         counted = copy(checkpoint)
         counted.version += 1
         counted.attempts += 1
-        counted.redeliveries = 0
         counted.wake_at = write.wake_at
         return counted
 
@@ -252,7 +251,7 @@ class Engine:
         node = checkpoint.run.current_node
         logger.warning("node '%s' of run %s raised", node, checkpoint.run.run_id, exc_info=exc)
         error = f"Node '{node}' raised {type(exc).__name__}: {exc}"
-        attempt = checkpoint.attempts + 1
+        attempt = _attempt(checkpoint)
         retry = self._app.node_retry
         if attempt >= retry.max_attempts:
             return self._give_up(checkpoint, error)
@@ -272,7 +271,7 @@ class Engine:
     def _give_up(self, checkpoint: Checkpoint, error: str) -> tuple[Checkpoint, list[Message]]:
         fresh, clock = self._fresh(checkpoint)
         env = clock.environment()
-        record = records.node_failure(fresh.run, error, env, attempt=checkpoint.attempts + 1)
+        record = records.node_failure(fresh.run, error, env, attempt=_attempt(checkpoint))
         return self._commits.commit_step(fresh, failed(fresh.run, error, env, reasons=[record]), clock)
 
     def _fresh(self, checkpoint: Checkpoint) -> tuple[Checkpoint, StepClock]:
@@ -341,6 +340,11 @@ class Engine:
         if prior is None:
             raise LostRace
         return self._commits.commit_step(checkpoint, _reused(checkpoint, step, prior, env), clock)
+
+
+def _attempt(checkpoint: Checkpoint) -> int:
+    """Number of the try that runs now; one that the sweep sent again is counted in ``attempts`` already."""
+    return checkpoint.attempts if checkpoint.redeliveries else checkpoint.attempts + 1
 
 
 def _outcome_change(
