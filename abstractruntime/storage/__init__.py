@@ -1,0 +1,30 @@
+"""Where runs, ledgers and the fleet's checkpoints live.
+
+Names are imported on first use: the in-memory stores need neither SQLAlchemy nor SQLite.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES: dict[str, tuple[str, ...]] = {
+    "base": ("LedgerStore", "QueryableRunIndexStore", "QueryableRunStore", "RunStore"),
+    "in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
+    "in_memory_checkpoints": ("InMemoryCheckpointStore",),
+    "sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # computed from one table
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

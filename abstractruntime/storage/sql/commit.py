@@ -7,10 +7,11 @@ from abstractruntime.core.models import RunState
 
 from ..checkpoints import Write, Written
 from ..json_text import encode
+from ..run_index import due_time
 from . import statements as sql
 from .driver import Session
 from .engine import Database
-from .rows import record_row, state_columns, timed_wait, wait_keys
+from .rows import record_row, state_columns, wait_keys
 
 __all__ = ["commit", "set_wait_tables", "write_run"]
 
@@ -133,11 +134,11 @@ def set_wait_tables(session: Session, before: RunState | None, after: RunState) 
             session.execute(sql.ADD_WAIT_KEY, {"run_id": after.run_id, "wait_key": key})
     if session.dialect.name != "sqlite":
         return
-    until = timed_wait(after)
+    until = due_time(after)
     if until is not None:
         session.execute(
             sql.SET_TIMED_WAIT,
             {"run_id": after.run_id, "wait_until": until, "updated_at": after.updated_at},
         )
-    elif before is not None and timed_wait(before) is not None:
+    elif before is not None and due_time(before) is not None:
         session.execute(sql.CLEAR_TIMED_WAIT, {"run_id": after.run_id})

@@ -9,32 +9,41 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary, finalize
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
-from abstractruntime.core.errors import ConfigurationError, ServiceUnavailableError
+from abstractruntime.core.errors import ConfigurationError
 
 from .driver import Dialect, PooledSession, Session
 from .postgres_dialect import PostgresDialect
 from .sqlite_dialect import SqliteDialect
-from .statements import COMMIT, ROLLBACK
+from .transactions import Transaction
 
-__all__ = ["Database", "Transaction", "open_database"]
+__all__ = ["Database", "open_database"]
 
 MAX_IDLE = 16
-WRITE_LOCK_PATIENCE_S = 60.0
 T = TypeVar("T")
+
+
+class LockDomain:
+    """Shared by all `Database` objects of this process with the same address: what guards one guards all."""
+
+
+class _Atomic(threading.local):
+    """The transaction this thread is in, see `Database.atomic`."""
+
+    session: Session | None = None
 
 
 class Database:
@@ -47,8 +56,11 @@ class Database:
         self.url = url
         self.dialect = dialect
         self._idle: deque[PooledSession] = deque()
+        self._finalizer = finalize(self, _close_all, self._idle)
         self._abandoned: list[object] = []
-        self._write_lock = Lock()
+        self.write_lock = Lock()
+        self._atomic = _Atomic()
+        self.lock_domain = _domains.setdefault(url.render_as_string(hide_password=False), LockDomain())
         self._engine: Engine | None = None
         self._engine_lock = Lock()
         _databases.add(self)
@@ -70,14 +82,16 @@ class Database:
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run reading statements, in autocommit. A lost connection is replaced once, unnoticed."""
-        session = self._take()
+        if self._atomic.session is not None:
+            return work(self._atomic.session)
+        session = self.take()
         try:
             return work(session)
         except self.dialect.errors as exc:
             if not self.dialect.is_lost(session):
                 raise self.dialect.translate(exc) from exc
         finally:
-            self._give(session)
+            self.give(session)
         return self.write_once(work)
 
     def write_once(self, work: Callable[[Session], T]) -> T:
@@ -86,46 +100,56 @@ class Database:
         Raises:
             ServiceUnavailableError: the connection was lost; the write may or may not have happened.
         """
-        session = self._take()
+        if self._atomic.session is not None:
+            return work(self._atomic.session)
+        session = self.take()
         try:
             return work(session)
         except self.dialect.errors as exc:
             raise self.dialect.translate(exc) from exc
         finally:
-            self._give(session)
+            self.give(session)
 
     def transaction(self) -> Transaction:
-        """A write transaction: commits when its context ends, undoes everything on an exception."""
-        return Transaction(self)
+        """A write transaction: commits when its context ends, undoes everything on an exception. Inside
+        `atomic` it is a part of that transaction which can be undone by itself."""
+        return Transaction(self, self._atomic.session)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Everything this thread does with the database inside commits together, or not at all."""
+        if self._atomic.session is not None:
+            yield
+            return
+        with Transaction(self, None) as session:
+            self._atomic.session = session
+            try:
+                yield
+            finally:
+                self._atomic.session = None
 
     # --- connections --------------------------------------------------------------------------------
 
-    def _take(self) -> PooledSession:
+    def take(self) -> PooledSession:
+        """A connection of the caller's own until `give`."""
         try:
             return self._idle.pop()
         except IndexError:
             return self.dialect.connect()
 
-    def _give(self, session: PooledSession) -> None:
+    def give(self, session: PooledSession) -> None:
+        """Return a connection; one that is not fit for others is closed."""
         if self.dialect.is_clean(session) and len(self._idle) < MAX_IDLE:
             self._idle.append(session)
             return
         if self.dialect.is_lost(session):
             # Most likely the server went away, and the idle connections are lost as well.
-            self._close_idle()
+            _close_all(self._idle)
         session.connection.close()
-
-    def _close_idle(self) -> None:
-        while True:
-            try:
-                session = self._idle.pop()
-            except IndexError:
-                return
-            session.connection.close()
 
     def close(self) -> None:
         """Close idle connections. The database may be used again afterwards."""
-        self._close_idle()
+        _close_all(self._idle)
         with self._engine_lock:
             if self._engine is not None:
                 self._engine.dispose()
@@ -136,86 +160,23 @@ class Database:
         Called by itself after `os.fork`. They are kept referenced, because closing them would say goodbye
         to the server on the parent's socket.
         """
+        self._finalizer.detach()
         self._abandoned.append(self._idle)
         self._idle = deque()
-        self._write_lock = Lock()
+        self._finalizer = finalize(self, _close_all, self._idle)
+        self.write_lock = Lock()
         self._engine_lock = Lock()
         if self._engine is not None:
             self._engine.dispose(close=False)
 
 
-class Transaction:
-    """One write transaction. On SQLite writers of this process queue up here, in order."""
-
-    __slots__ = ("_database", "_lock", "_session")
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._lock: Lock | None = None
-
-    def __enter__(self) -> Session:
-        database = self._database
-        if database.dialect.serial_writes:
-            lock = database._write_lock
-            if not lock.acquire(timeout=WRITE_LOCK_PATIENCE_S):
-                raise ServiceUnavailableError(
-                    f"{database.address}: another thread of this process has been writing for "
-                    f"{WRITE_LOCK_PATIENCE_S:.0f} s. Keep transactions short, and don't begin one in another."
-                )
-            self._lock = lock
+def _close_all(sessions: deque[PooledSession]) -> None:
+    while True:
         try:
-            self._session = self._begin()
-        except BaseException:
-            self._unlock()
-            raise
-        return self._session
-
-    def _begin(self) -> PooledSession:
-        """A connection that might be lost is found out here, where repeating is harmless."""
-        database = self._database
-        for attempt in (1, 2):
-            session = database._take()
-            try:
-                database.dialect.begin(session)
-            except database.dialect.errors as exc:
-                lost = database.dialect.is_lost(session)
-                database._give(session)
-                if not lost or attempt == 2:
-                    raise database.dialect.translate(exc) from exc
-            else:
-                return session
-        raise AssertionError("unreachable")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        dialect = self._database.dialect
-        try:
-            if error is not None:
-                self._rollback()
-                if isinstance(error, dialect.errors):
-                    translated = dialect.translate(error)
-                    if translated is not error:
-                        raise translated from error
-                return
-            try:
-                self._session.execute(COMMIT)
-            except dialect.errors as exc:
-                self._rollback()
-                raise dialect.translate(exc) from exc
-        finally:
-            self._database._give(self._session)
-            self._unlock()
-
-    def _rollback(self) -> None:
-        # It fails when the connection is lost, or when SQLite has rolled back by itself: then there is
-        # nothing left to undo, and a connection still inside a transaction is closed by `_give`.
-        with suppress(self._database.dialect.errors):
-            self._session.execute(ROLLBACK)
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+            session = sessions.pop()
+        except IndexError:
+            return
+        session.connection.close()
 
 
 def open_database(
@@ -292,6 +253,7 @@ def _make_engine(url: URL, dialect: Dialect) -> Engine:
 
 
 _databases: WeakSet[Database] = WeakSet()
+_domains: WeakValueDictionary[str, LockDomain] = WeakValueDictionary()
 
 
 def _after_fork() -> None:

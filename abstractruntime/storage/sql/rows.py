@@ -10,6 +10,7 @@ from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitRea
 
 from ..checkpoints import Checkpoint, Task
 from ..json_text import decode, encode
+from ..run_index import stripped
 from .driver import Session
 from .statements import LOAD, Statement
 
@@ -19,7 +20,6 @@ __all__ = [
     "record_row",
     "run_columns",
     "state_columns",
-    "timed_wait",
     "wait_keys",
 ]
 
@@ -51,7 +51,7 @@ def run_columns(run: RunState) -> dict[str, object]:
     columns["workflow_id"] = run.workflow_id
     columns["parent_run_id"] = run.parent_run_id
     columns["actor_id"] = run.actor_id
-    columns["session_id"] = run.session_id
+    columns["session_id"] = stripped(run.session_id)
     columns["created_at"] = run.created_at
     return columns
 
@@ -60,14 +60,6 @@ def record_row(record: StepRecord) -> tuple[str, str, str | None]:
     """``(record_json, status, idempotency_key)``."""
     text = encode(record.to_dict(), f"a ledger record of run '{record.run_id}' (node '{record.node_id}')")
     return text, record.status.value, record.idempotency_key
-
-
-def timed_wait(run: RunState) -> str | None:
-    """When a run that waits for a time is due, as stored; else ``None``."""
-    waiting = run.waiting
-    if waiting is None or run.status is not RunStatus.WAITING or waiting.reason is not WaitReason.UNTIL:
-        return None
-    return waiting.until or None
 
 
 def wait_keys(run: RunState) -> list[str]:

@@ -38,6 +38,9 @@ def statement(sql: str, *, postgresql: str | None = None) -> Statement:
 BEGIN = statement("BEGIN IMMEDIATE", postgresql="BEGIN")
 COMMIT = statement("COMMIT")
 ROLLBACK = statement("ROLLBACK")
+BEGIN_PART = statement("SAVEPOINT part")
+UNDO_PART = statement("ROLLBACK TO SAVEPOINT part")
+KEEP_PART = statement("RELEASE SAVEPOINT part")
 NOW = statement("SELECT {now}")
 
 # --- runs ------------------------------------------------------------------------------------------------

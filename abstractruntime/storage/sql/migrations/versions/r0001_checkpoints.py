@@ -49,6 +49,7 @@ WHERE run_id IN (SELECT run_id FROM ledger_heads)
 _INSERTED_AT = """
 UPDATE runs SET inserted_at = COALESCE((julianday(created_at) - 2440587.5) * 86400.0, 0)
 """
+_SESSION = "UPDATE runs SET session_id = NULLIF(TRIM(session_id), '') WHERE session_id <> TRIM(session_id)"
 _DEPTH = """
 WITH RECURSIVE tree (run_id, depth) AS (
     SELECT run_id, 0 FROM runs
@@ -77,7 +78,7 @@ def upgrade() -> None:
         connection.execute(text(_HEADS))
     if "runs" in adopted:
         _fill_runs(connection)
-        for statement in (_LEDGER_SEQ, _INSERTED_AT, _DEPTH):
+        for statement in (_LEDGER_SEQ, _INSERTED_AT, _SESSION, _DEPTH):
             connection.execute(text(statement))
 
 

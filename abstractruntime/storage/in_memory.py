@@ -1,0 +1,200 @@
+"""Stores that live as long as the process: for tests, notebooks and short scripts (`spec/02 §4`).
+
+They hand out independent copies and refuse what the durable stores refuse. Safe to share among threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import RLock
+from typing import Any
+
+from abstractruntime.core.models import RunState, RunStatus, StepRecord, StepStatus, WaitReason
+
+from .base import DEFAULT_LIMIT, LedgerStore, RecordDicts, RunStore
+from .checkpoints import PriorResult
+from .copies import copy_run, copy_value
+from .json_text import encode
+from .ledger_metrics import Metrics, add_completed, wanted_ids
+from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
+
+__all__ = ["InMemoryLedgerStore", "InMemoryRunStore"]
+
+
+class InMemoryRunStore(RunStore):
+    """Checkpoints in a dict. Also a `QueryableRunStore` and `QueryableRunIndexStore`."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._runs: dict[str, RunState] = {}
+        self._versions: dict[str, int] = {}
+        self._due: dict[str, str] = {}
+
+    def save(self, run: RunState) -> None:
+        """Keep a copy of the run.
+
+        Raises:
+            TypeError, InvalidInputError: it holds something that has no JSON form.
+        """
+        encode(run.to_dict(), f"run '{run.run_id}'")  # only to refuse what durable stores would refuse
+        kept = copy_run(run)
+        with self._lock:
+            self._runs[run.run_id] = kept
+            self._versions[run.run_id] = self._versions.get(run.run_id, 0) + 1
+            until = due_time(kept)
+            if until is None:
+                self._due.pop(run.run_id, None)
+            else:
+                self._due[run.run_id] = until
+
+    def load(self, run_id: str) -> RunState | None:
+        """A copy of the run, or ``None``."""
+        with self._lock:
+            run = self._runs.get(run_id)
+        # Outside the lock: what is stored is replaced by `save`, never changed.
+        return None if run is None else copy_run(run)
+
+    def version_of(self, run_id: str) -> int:
+        """Grows with every save of the run; 0 when it is unknown."""
+        with self._lock:
+            return self._versions.get(run_id, 0)
+
+    def list_runs(
+        self,
+        *,
+        status: RunStatus | None = None,
+        wait_reason: WaitReason | None = None,
+        workflow_id: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[RunState]:
+        """See `QueryableRunStore.list_runs`."""
+
+        def matches(run: RunState) -> bool:
+            if status is not None and run.status is not status:
+                return False
+            if wait_reason is not None and (run.waiting is None or run.waiting.reason is not wait_reason):
+                return False
+            return workflow_id is None or run.workflow_id == workflow_id
+
+        newest_first = self._newest_first(matches)
+        return [copy_run(run) for run in newest_first[: wanted_rows(limit)]]
+
+    def list_due_wait_until(self, *, now_iso: str, limit: int = DEFAULT_LIMIT) -> list[RunState]:
+        """See `QueryableRunStore.list_due_wait_until`."""
+        now = now_iso.strip()
+        with self._lock:
+            due = sorted((until, run_id) for run_id, until in self._due.items() if until <= now)
+            runs = [self._runs[run_id] for _, run_id in due[: wanted_rows(limit)]]
+        return [copy_run(run) for run in runs]
+
+    def list_children(self, *, parent_run_id: str, status: RunStatus | None = None) -> list[RunState]:
+        """See `QueryableRunStore.list_children`."""
+        if not parent_run_id.strip():
+            return []
+        with self._lock:
+            children = [run for run in self._runs.values() if run.parent_run_id == parent_run_id]
+        wanted = [run for run in children if status is None or run.status is status]
+        wanted.sort(key=lambda run: (run.created_at or "", run.run_id))
+        return [copy_run(run) for run in wanted]
+
+    def list_run_index(
+        self,
+        *,
+        status: RunStatus | None = None,
+        workflow_id: str | None = None,
+        session_id: str | None = None,
+        root_only: bool = False,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[dict[str, Any]]:
+        """See `QueryableRunIndexStore.list_run_index`."""
+        session = stripped(session_id)
+
+        def matches(run: RunState) -> bool:
+            if status is not None and run.status is not status:
+                return False
+            if workflow_id is not None and run.workflow_id != workflow_id:
+                return False
+            if root_only and run.parent_run_id:
+                return False
+            return session is None or stripped(run.session_id) == session
+
+        return [index_row(run) for run in self._newest_first(matches)[: index_limit(limit)]]
+
+    def _newest_first(self, matches: Callable[[RunState], bool]) -> list[RunState]:
+        with self._lock:
+            found = [run for run in self._runs.values() if matches(run)]
+        found.sort(key=lambda run: (run.updated_at or "", run.run_id), reverse=True)
+        return found
+
+
+class InMemoryLedgerStore(LedgerStore):
+    """Journals in lists, with an index of completed records by idempotency key."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._records: dict[str, RecordDicts] = {}
+        self._completed: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def append(self, record: StepRecord) -> None:
+        """Keep a copy of the record as it is now.
+
+        Raises:
+            TypeError, InvalidInputError: it holds something that has no JSON form.
+        """
+        kept = record.to_dict()
+        encode(kept, f"a ledger record of run '{record.run_id}' (node '{record.node_id}')")
+        kept["effect"], kept["result"] = copy_value(record.effect), copy_value(record.result)
+        kept["status"] = record.status  # a member of the str enum, as readers of this store know it
+        key = record.idempotency_key
+        with self._lock:
+            self._records.setdefault(record.run_id, []).append(kept)
+            if key is not None and record.status is StepStatus.COMPLETED:
+                self._completed.setdefault((record.run_id, key), kept)
+
+    def list(self, run_id: str) -> RecordDicts:
+        """Copies of the run's records in append order."""
+        with self._lock:
+            records = self._records.get(run_id, [])[:]
+        return [copy_value(record) for record in records]
+
+    def count(self, run_id: str) -> int:
+        """Number of the run's records."""
+        with self._lock:
+            return len(self._records.get(run_id, ()))
+
+    def count_many(self, run_ids: Iterable[str]) -> dict[str, int]:
+        """Number of records by run; unknown runs are left out."""
+        counts = {run_id: self.count(run_id) for run_id in wanted_ids(run_ids)}
+        return {run_id: count for run_id, count in counts.items() if count}
+
+    def metrics_many(self, run_ids: Iterable[str]) -> dict[str, Metrics]:
+        """``steps, llm_calls, tool_calls, tokens_total`` by run with at least one completed record."""
+        metrics: dict[str, Metrics] = {}
+        for run_id in wanted_ids(run_ids):
+            with self._lock:
+                records = self._records.get(run_id, [])[:]
+            for record in records:
+                if record["status"] == StepStatus.COMPLETED:
+                    add_completed(metrics, run_id, record)
+        return metrics
+
+    def list_after(self, *, run_id: str, after: int, limit: int = 1000) -> tuple[RecordDicts, int]:
+        """Records with a position (from 1) beyond ``after``, and the last position read."""
+        start = max(0, after)
+        with self._lock:
+            records = self._records.get(run_id, [])[start : start + max(1, limit or 1000)]
+        return [copy_value(record) for record in records], start + len(records) if records else after
+
+    def last(self, run_id: str) -> dict[str, Any] | None:
+        """A copy of the run's newest record, or ``None``."""
+        with self._lock:
+            records = self._records.get(run_id)
+            newest = records[-1] if records else None
+        return None if newest is None else dict(copy_value(newest))
+
+    def find_completed(self, run_id: str, key: str) -> PriorResult | None:
+        """The result of the first COMPLETED record with this idempotency key. Cost does not grow with the
+        ledger."""
+        with self._lock:
+            record = self._completed.get((run_id, key))
+        return None if record is None else PriorResult(copy_value(record["result"]))

@@ -1,0 +1,95 @@
+"""SQL statements of the contract's run and ledger stores. See `statements.py` for the notation."""
+
+from __future__ import annotations
+
+from .statements import statement
+
+__all__ = ["INDEX_COLUMNS"]
+
+INDEX_COLUMNS = (
+    "run_id",
+    "workflow_id",
+    "status",
+    "wait_reason",
+    "wait_until",
+    "parent_run_id",
+    "actor_id",
+    "session_id",
+    "created_at",
+    "updated_at",
+)
+
+_SAVE_RUN = """
+INSERT INTO runs (run_id, workflow_id, status, wait_reason, wait_until, wait_key, parent_run_id, actor_id,
+                  session_id, created_at, updated_at, current_node, run_json, depth, ledger_seq, inserted_at)
+VALUES (:run_id, :workflow_id, :status, :wait_reason, :wait_until, :wait_key, :parent_run_id, :actor_id,
+        :session_id, :created_at, :updated_at, :current_node, :run_json,
+        COALESCE((SELECT depth + 1 FROM runs p WHERE p.run_id = :parent_run_id), 0),
+        COALESCE((SELECT last_seq FROM ledger_heads h WHERE h.run_id = :run_id), 0), {now})
+ON CONFLICT (run_id) DO UPDATE SET
+    workflow_id = excluded.workflow_id, status = excluded.status, wait_reason = excluded.wait_reason,
+    wait_until = excluded.wait_until, wait_key = excluded.wait_key, parent_run_id = excluded.parent_run_id,
+    actor_id = excluded.actor_id, session_id = excluded.session_id, created_at = excluded.created_at,
+    updated_at = excluded.updated_at, current_node = excluded.current_node, run_json = excluded.run_json,
+    version = runs.version + 1, wake_at = NULL, due_at = NULL, lease_until = NULL, step_json = NULL,
+    attempts = 0, redeliveries = 0, task = 'tick', hold_reason = NULL
+"""
+SAVE_RUN = statement(
+    _SAVE_RUN, postgresql="WITH gone AS (DELETE FROM wait_keys WHERE run_id = :run_id)" + _SAVE_RUN
+)
+RUN_TEXT = statement("SELECT run_json FROM runs WHERE run_id = :run_id")
+RUN_VERSION = statement("SELECT version FROM runs WHERE run_id = :run_id")
+
+# SQLite: the head allocates; the record and runs.ledger_seq follow in the same transaction.
+NEXT_HEAD = statement("""
+INSERT INTO ledger_heads (run_id, last_seq) VALUES (:run_id, 1)
+ON CONFLICT (run_id) DO UPDATE SET last_seq = last_seq + 1 RETURNING last_seq
+""")
+SET_LEDGER_SEQ = statement("UPDATE runs SET ledger_seq = :seq WHERE run_id = :run_id")
+# PostgreSQL, in one statement: the run's row allocates; a ledger without a run has a head of its own.
+APPEND = statement(
+    "",
+    postgresql="""
+WITH r AS (UPDATE runs SET ledger_seq = ledger_seq + 1 WHERE run_id = :run_id RETURNING ledger_seq),
+h AS (
+    INSERT INTO ledger_heads (run_id, last_seq) SELECT :run_id, 1 WHERE NOT EXISTS (SELECT 1 FROM r)
+    ON CONFLICT (run_id) DO UPDATE SET last_seq = ledger_heads.last_seq + 1 RETURNING last_seq
+)
+INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
+SELECT :run_id, COALESCE((SELECT ledger_seq FROM r), (SELECT last_seq FROM h)), :json, :status, :key
+""",
+)
+RECORDS = statement("SELECT seq, record_json FROM ledger WHERE run_id = :run_id ORDER BY seq")
+LAST_RECORD = statement(
+    "SELECT seq, record_json FROM ledger WHERE run_id = :run_id ORDER BY seq DESC LIMIT 1"
+)
+COUNTS = statement(
+    "SELECT run_id, last_seq FROM ledger_heads WHERE run_id IN (SELECT value FROM json_each(:run_ids))",
+    postgresql="""
+SELECT run_id, max(seq) FROM (
+    SELECT run_id, last_seq AS seq FROM ledger_heads WHERE run_id = ANY(:run_ids)
+    UNION ALL
+    SELECT run_id, ledger_seq FROM runs WHERE run_id = ANY(:run_ids) AND ledger_seq > 0
+) AS heads GROUP BY run_id
+""",
+)
+COMPLETED_OF = statement("""
+SELECT run_id, seq, record_json FROM ledger WHERE run_id = :run_id AND status = 'completed' ORDER BY seq
+""")
+# The contract's upgrade rule (`spec/02 §6.2`), by one index probe per run instead of a read of the ledger.
+REPAIR_HEADS = statement("""
+WITH RECURSIVE known (run_id) AS (
+    SELECT min(run_id) FROM ledger
+    UNION ALL
+    SELECT (SELECT min(run_id) FROM ledger WHERE run_id > known.run_id) FROM known
+    WHERE known.run_id IS NOT NULL
+)
+INSERT INTO ledger_heads (run_id, last_seq)
+SELECT run_id, (SELECT max(seq) FROM ledger WHERE ledger.run_id = known.run_id) FROM known
+WHERE run_id IS NOT NULL
+ON CONFLICT (run_id) DO UPDATE SET last_seq = excluded.last_seq WHERE excluded.last_seq > last_seq
+""")
+REPAIR_LEDGER_SEQ = statement("""
+UPDATE runs SET ledger_seq = (SELECT last_seq FROM ledger_heads h WHERE h.run_id = runs.run_id)
+WHERE ledger_seq < COALESCE((SELECT last_seq FROM ledger_heads h WHERE h.run_id = runs.run_id), 0)
+""")

@@ -1,0 +1,165 @@
+"""The contract's run store over a SQL database (`spec/02 §6.3`).
+
+What is saved here belongs to the process that saves it: the fleet's wake-up is cleared, so that no worker
+picks the run up. The version grows with every save, so a fleet's commit in flight is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from typing import Any
+
+from abstractruntime.core.errors import CorruptCheckpointError, InvalidInputError
+from abstractruntime.core.models import RunState, RunStatus, WaitReason
+
+from ..base import DEFAULT_LIMIT, RunStore
+from ..checkpoints import RunFilter
+from ..run_index import index_limit, stripped, wanted_rows
+from . import door_statements as sql
+from .commit import set_wait_tables
+from .driver import Parameters, Session
+from .engine import Database
+from .listing import conditions_of
+from .rows import decode_run, run_columns, wait_keys
+from .statements import CLEAR_TIMED_WAIT, CLEAR_WAIT_KEYS, statement
+
+__all__ = ["SqlRunStore"]
+
+logger = logging.getLogger(__name__)
+
+
+class SqlRunStore(RunStore):
+    """Checkpoints in SQLite or PostgreSQL. Also a `QueryableRunStore` and `QueryableRunIndexStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, run: RunState) -> None:
+        """Insert or replace the checkpoint in one transaction.
+
+        Raises:
+            InvalidInputError: the run's id is blank or has outer blanks, or its state holds NaN.
+            TypeError: the state holds something that has no JSON form.
+        """
+        if not run.run_id or run.run_id != run.run_id.strip():
+            raise InvalidInputError(
+                f"run_id {run.run_id!r} can't be stored: it must be non-empty and without outer blanks"
+            )
+        params = run_columns(run)
+        if self._database.dialect.name == "postgresql" and not wait_keys(run):
+            self._database.write_once(lambda session: session.execute(sql.SAVE_RUN, params))
+            return
+        with self._database.transaction() as session:
+            session.execute(sql.SAVE_RUN, params)
+            _replace_wait(session, run)
+
+    @property
+    def lock_domain(self) -> object:
+        """The same object for all stores of this database: what one driver locks, all see locked."""
+        return self._database.lock_domain
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """All writes of this thread to this database, runs and ledgers, commit together or not at all."""
+        return self._database.atomic()
+
+    def load(self, run_id: str) -> RunState | None:
+        """A fresh object, or ``None`` when the id is unknown or blank.
+
+        Raises:
+            CorruptCheckpointError: the stored state can't be decoded.
+        """
+        wanted = run_id.strip()
+        if not wanted:
+            return None
+        row = self._database.read(
+            lambda session: session.execute(sql.RUN_TEXT, {"run_id": wanted}).fetchone()
+        )
+        return None if row is None else decode_run(wanted, row[0])
+
+    def version_of(self, run_id: str) -> int:
+        """Grows with every save of the run; 0 when it is unknown."""
+        row = self._database.read(
+            lambda session: session.execute(sql.RUN_VERSION, {"run_id": run_id}).fetchone()
+        )
+        return 0 if row is None else int(row[0])
+
+    def list_runs(
+        self,
+        *,
+        status: RunStatus | None = None,
+        wait_reason: WaitReason | None = None,
+        workflow_id: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[RunState]:
+        """See `QueryableRunStore.list_runs`."""
+        where = RunFilter(status=status, wait_reason=wait_reason, workflow_id=workflow_id)
+        conditions, params = conditions_of(where)
+        return self._runs(conditions, params, "updated_at DESC, run_id DESC", wanted_rows(limit))
+
+    def list_due_wait_until(self, *, now_iso: str, limit: int = DEFAULT_LIMIT) -> list[RunState]:
+        """See `QueryableRunStore.list_due_wait_until`."""
+        conditions = [
+            "status = 'waiting'",
+            "wait_reason = 'until'",
+            "wait_until <> ''",
+            "wait_until <= :now_iso",
+        ]
+        return self._runs(conditions, {"now_iso": now_iso.strip()}, "wait_until, run_id", wanted_rows(limit))
+
+    def list_children(self, *, parent_run_id: str, status: RunStatus | None = None) -> list[RunState]:
+        """See `QueryableRunStore.list_children`."""
+        if not parent_run_id.strip():
+            return []
+        conditions, params = conditions_of(RunFilter(parent_run_id=parent_run_id, status=status))
+        return self._runs(conditions, params, "created_at, run_id", None)
+
+    def _runs(
+        self, conditions: list[str], params: Parameters, order: str, limit: int | None
+    ) -> list[RunState]:
+        tail = "" if limit is None else f" LIMIT {limit:d}"
+        where = " AND ".join(conditions) or "1 = 1"
+        query = statement(f"SELECT run_id, run_json FROM runs WHERE {where} ORDER BY {order}{tail}")
+        rows = self._database.read(lambda session: session.execute(query, params).fetchall())
+        return [run for run in (_readable(*row) for row in rows) if run is not None]
+
+    def list_run_index(
+        self,
+        *,
+        status: RunStatus | None = None,
+        workflow_id: str | None = None,
+        session_id: str | None = None,
+        root_only: bool = False,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[dict[str, Any]]:
+        """See `QueryableRunIndexStore.list_run_index`."""
+        filters = RunFilter(
+            status=status, workflow_id=workflow_id, session_id=stripped(session_id), root_only=root_only
+        )
+        conditions, params = conditions_of(filters)
+        where = " AND ".join(conditions) or "1 = 1"
+        query = statement(
+            f"SELECT {', '.join(sql.INDEX_COLUMNS)} FROM runs WHERE {where} "
+            f"ORDER BY updated_at DESC, run_id DESC LIMIT {index_limit(limit):d}"
+        )
+        rows = self._database.read(lambda session: session.execute(query, params).fetchall())
+        return [
+            {name: value or None for name, value in zip(sql.INDEX_COLUMNS, row, strict=True)} for row in rows
+        ]
+
+
+def _replace_wait(session: Session, run: RunState) -> None:
+    """What the run waited for before is unknown here, so it is cleared first."""
+    session.execute(CLEAR_WAIT_KEYS, {"run_id": run.run_id})
+    if session.dialect.name == "sqlite":
+        session.execute(CLEAR_TIMED_WAIT, {"run_id": run.run_id})
+    set_wait_tables(session, None, run)
+
+
+def _readable(run_id: str, run_json: str) -> RunState | None:
+    """One damaged row must not hide the others; it is reported, and `load` raises."""
+    try:
+        return decode_run(run_id, run_json)
+    except CorruptCheckpointError as exc:
+        logger.warning("left out of a listing: %s", exc)
+        return None

@@ -1,0 +1,89 @@
+"""Runs and ledgers in one SQLite file (`spec/02 §6`): the generic SQL stores behind the contract's names."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from .sql import door_statements as sql
+from .sql import migrate
+from .sql.engine import open_database
+from .sql.ledger_store import SqlLedgerStore
+from .sql.run_store import SqlRunStore
+from .sql.sqlite_dialect import SqliteDialect
+
+__all__ = ["SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"]
+
+
+class SqliteDatabase:
+    """One file for all SQLite stores, shared by threads, processes and several objects.
+
+    Opening creates the file (readable by its owner only) with its parents, or brings the schema of an
+    existing one up to date, and raises each ledger head to the greatest stored position.
+
+    Args:
+        path: ``~`` is expanded. ``:memory:`` is not special: it names a file.
+
+    Raises:
+        ServiceUnavailableError: the file can't be opened or written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).expanduser().resolve()
+        self.database = open_database(URL.create("sqlite", database=str(self._path)))
+        migrate.upgrade(self.database)
+        with self.database.transaction() as session:
+            session.execute(sql.REPAIR_HEADS)
+            session.execute(sql.REPAIR_LEDGER_SEQ)
+        self._lock = threading.Lock()
+        self._connections: dict[int, sqlite3.Connection] = {}
+
+    @property
+    def path(self) -> Path:
+        """The file's absolute path."""
+        return self._path
+
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's own connection to the file, in autocommit; rows by column name."""
+        mine = threading.get_ident()
+        with self._lock:
+            found = self._connections.get(mine)
+            if found is not None:
+                return found
+            self._close_those_of_ended_threads()
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            dialect = self.database.dialect
+            if isinstance(dialect, SqliteDialect):
+                dialect.configure(connection)
+            connection.row_factory = sqlite3.Row
+            self._connections[mine] = connection
+            return connection
+
+    def _close_those_of_ended_threads(self) -> None:
+        alive = {thread.ident for thread in threading.enumerate()}
+        for ident in [ident for ident in self._connections if ident not in alive]:
+            self._connections.pop(ident).close()
+
+    def close(self) -> None:
+        """Close all connections. The object may be used again afterwards."""
+        with self._lock:
+            while self._connections:
+                self._connections.popitem()[1].close()
+        self.database.close()
+
+
+class SqliteRunStore(SqlRunStore):
+    """Checkpoints in a SQLite file."""
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        super().__init__(db.database)
+
+
+class SqliteLedgerStore(SqlLedgerStore):
+    """Journals in a SQLite file."""
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        super().__init__(db.database)
