@@ -62,6 +62,16 @@ def _schema(database: Database) -> dict[str, Any]:
         return found
 
 
+def _storage_options(database: Database) -> object:
+    if database.dialect.name == "sqlite":
+        return None
+    options = text("SELECT reloptions FROM pg_class WHERE relname = 'runs'")
+    with database.engine.connect() as connection:
+        found = connection.execute(options).scalar()
+    assert found == ["fillfactor=80"]
+    return found
+
+
 def _condition(index: Any) -> str:
     options = index.get("dialect_options", {})
     return str(options.get("sqlite_where", options.get("postgresql_where", "")))
@@ -109,6 +119,7 @@ def test_a_fresh_database_equals_a_migrated_one(database_url: str, postgres_or_f
     found = _schema(migrated)
     del found["neighbour"]
     assert found == expected
+    assert _storage_options(migrated) == _storage_options(fresh)
     assert migrate.is_current(migrated)
     fresh.close()
     migrated.close()

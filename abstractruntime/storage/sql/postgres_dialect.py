@@ -31,8 +31,8 @@ _CONNECT_DEFAULTS = {
 _RETRY = {"40001", "40P01"}
 _REMEDIES = {
     "25006": "The database is read-only (a standby?); point DATABASE_URL at the primary.",
-    "42P01": "Its schema is not up to date: run `abstractruntime db upgrade`.",
-    "42703": "Its schema is not up to date: run `abstractruntime db upgrade`.",
+    "42P01": "Its schema is not up to date: run `abstractruntime migrate`.",
+    "42703": "Its schema is not up to date: run `abstractruntime migrate`.",
     "42501": "Nothing was written; grant this role access to the tables of abstractruntime.",
 }
 

@@ -110,7 +110,7 @@ class SqliteDialect:
         if _is_locked(error):
             remedy = "Another process keeps it locked; find and end it, or use PostgreSQL for many writers."
         elif "no such table" in text or "no such column" in text:
-            remedy = "Its schema is not up to date: run `abstractruntime db upgrade`."
+            remedy = "Its schema is not up to date: run `abstractruntime migrate`."
         elif "full" in text:
             remedy = "Nothing was written; free disk space and try again."
         elif "readonly" in text:
