@@ -1,0 +1,360 @@
+"""What web backends and scripts use to start, signal, control and watch runs of a fleet.
+
+Every call is durable once it returns and needs no broker for that: what is published afterwards is a hint,
+sent within `Settings.publish_timeout`, and the sweep repairs a lost one (`DESIGN §3`).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from threading import Event as Signal
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from abstractruntime.app import App, load_app
+from abstractruntime.core.errors import InvalidInputError, UnknownRunError
+from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.traces import attach_traces, derive_traces
+from abstractruntime.storage.checkpoints import Checkpoint, LedgerEntry, RunFilter, RunSummary
+from abstractruntime.storage.sql.store import SqlCheckpointStore
+
+from .celery_app import make_celery
+from .commits import Batch, Commits
+from .control import Control, check_key, persistently
+from .dispatch import CeleryDispatcher
+from .endings import Endings
+from .external_events import EventReceipt, ExternalEvent
+from .hints import Dispatcher
+from .joining import Joinable, Joining
+from .opening import open_store
+from .placement import Timing
+from .settings import Settings, load_settings
+from .start import find_conflict, requested_run
+from .validation import check_answerable, check_text, json_copy
+
+__all__ = ["Client", "EventReceipt"]
+
+Runs = list[RunState]
+Summaries = list[RunSummary]
+Entries = list[LedgerEntry]
+
+
+class Client:
+    """A door to a fleet. Safe to share among threads, and across a fork.
+
+    Args:
+        app: the deployment's App or its ``module:attribute``; default: the settings' one. It is needed by
+            `start` only, and imported then.
+        settings: default: from the environment.
+        store, dispatcher: parts to use instead of those the settings name; a store given stays open.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the database's schema is not this release's.
+        ServiceUnavailableError: (every method, too) the database can't be reached.
+    """
+
+    def __init__(
+        self,
+        app: App | str | None = None,
+        *,
+        settings: Settings | None = None,
+        store: SqlCheckpointStore | None = None,
+        dispatcher: Dispatcher | None = None,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self._app = app
+        self._owns_store = store is None
+        self.store = store or open_store(self.settings)
+        self._celery_dispatcher: CeleryDispatcher | None = None
+        if dispatcher is None:
+            dispatcher = self._celery_dispatcher = CeleryDispatcher(make_celery(self.settings), self.settings)
+        self.dispatcher: Dispatcher = dispatcher
+        self.commits = Commits(
+            self.store, dispatcher, Timing.of(self.settings), event_ttl_s=self.settings.event_ttl
+        )
+        self.endings = Endings(self.settings)
+        self._control = Control(self.commits)
+        self._joining = Joining(self.store, dispatcher)
+
+    @property
+    def app(self) -> App:
+        """The deployment's App.
+
+        Raises:
+            AppError: none is given, or it can't be imported.
+        """
+        if not isinstance(self._app, App):
+            self._app = load_app(self._app or self.settings.app)
+        return self._app
+
+    # -- start and signal -----------------------------------------------------------------------
+
+    def start(
+        self,
+        workflow_id: str,
+        vars: dict[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        session_id: str | None = None,
+        actor_id: str | None = None,
+        connection: Joinable | None = None,
+    ) -> str:
+        """Create a run of a workflow; its id.
+
+        Args:
+            vars: a JSON object; copied.
+            run_id: an id of yours makes the call repeatable: the same id with the same workflow and vars
+                gives the run that is there already. Default: a new UUID4.
+            connection: join this SQLAlchemy Connection's or Session's transaction, which must be on the
+                runs' database: the run exists if it commits, and is published then. On SQLite let that
+                transaction begin as ``BEGIN IMMEDIATE`` if it reads before this call.
+
+        Raises:
+            UnknownWorkflowError: the App does not declare it; the message names those it does.
+            InvalidInputError: an id or ``vars`` can't be used; the message has the path.
+            PayloadTooLargeError: ``vars`` is over ``settings.max_payload_bytes``.
+            RunConflictError: the id exists with another workflow or other vars.
+        """
+        request = requested_run(
+            self.app,
+            workflow_id,
+            vars,
+            run_id=run_id,
+            session_id=session_id,
+            actor_id=actor_id,
+            max_bytes=self.settings.max_payload_bytes,
+        )
+        with self._batch(connection) as batch:
+            run = request.make(self.app, batch.env)
+            if not self.commits.insert_run(batch, run, depth=0):
+                # Seen unlocked if it is committed: its steps must not wait for a caller's transaction.
+                there = self.store.load(run.run_id) or batch.unit.load(run.run_id)
+                find_conflict(run, there)
+        return run.run_id
+
+    def resume(self, run_id: str, payload: Any = None, *, wait_key: str | None = None) -> RunState:
+        """Give a waiting run what it waits for.
+
+        Args:
+            payload: a JSON value; stored at the wait's ``result_key``.
+            wait_key: must be (one of) the wait's; ``None`` resumes any wait.
+
+        Raises:
+            UnknownRunError: no such run.
+            WaitMismatchError: it has ended, is paused, is not waiting, or waits for another key.
+            InvalidInputError, PayloadTooLargeError: as for `start`.
+            ConcurrentUpdateError: others kept changing it.
+        """
+        return self._control.resume(run_id, self._json(payload, "payload"), check_key(wait_key))
+
+    def respond(self, run_id: str, payload: Any) -> RunState:
+        """`resume` for a run that asks a person; any other wait is a WaitMismatchError."""
+        return self._control.resume(run_id, self._json(payload, "payload"), check_answerable)
+
+    def emit_event(
+        self,
+        name: str | None = None,
+        payload: Any = None,
+        *,
+        scope: str = "session",
+        session_id: str | None = None,
+        workflow_id: str | None = None,
+        run_id: str | None = None,
+        wait_key: str | None = None,
+        event_id: str | None = None,
+        connection: Joinable | None = None,
+    ) -> EventReceipt:
+        """Put an event in the inbox and resume the runs that wait for it; it is kept for later ones.
+
+        With ``name`` the listeners receive the envelope of `spec/02 §13.4` (a payload that is no dict
+        becomes ``{"value": payload}``); with ``wait_key`` alone they receive ``payload`` as it is.
+
+        Args:
+            scope: ``session``, ``workflow``, ``run`` or ``global``; all but the last need their id.
+            wait_key: an explicit key, instead of one made of name and scope.
+            event_id: the same id is accepted once; default: a new one.
+            connection: as for `start`.
+
+        Raises:
+            InvalidInputError: no name, an unknown scope, its id is missing, or the payload is no JSON.
+            PayloadTooLargeError: the payload is too large.
+        """
+        external = ExternalEvent.of(
+            name,
+            self._json(payload, "payload"),
+            scope=scope,
+            session_id=session_id,
+            workflow_id=workflow_id,
+            run_id=run_id,
+            wait_key=wait_key,
+            event_id=event_id,
+        )
+        if connection is not None:
+            return self._emit(external, connection)
+        return persistently(f"Event '{external.event_id}'", lambda: self._emit(external, None))
+
+    def _emit(self, external: ExternalEvent, connection: Joinable | None) -> EventReceipt:
+        with self._batch(connection) as batch:
+            event = self.commits.new_event(
+                external.wait_key,
+                external.content(batch.env),
+                event_id=external.event_id,
+                wildcard_key=external.wildcard_key,
+            )
+            went_on = self.commits.emit(batch, event)
+        return EventReceipt(external.event_id, went_on is not None, [run.run_id for run in went_on or ()])
+
+    def _batch(self, connection: Joinable | None) -> AbstractContextManager[Batch]:
+        return self.commits.batch() if connection is None else self._joining.batch(connection)
+
+    def _json(self, value: Any, what: str) -> Any:
+        return json_copy(value, what, max_bytes=self.settings.max_payload_bytes)
+
+    # -- control --------------------------------------------------------------------------------
+
+    def cancel(self, run_id: str, *, reason: str | None = None) -> Runs:
+        """End the run and everything running below it, in one transaction; those cancelled, root first.
+
+        An effect in flight ends, its outcome is kept in the ledger. A run that has ended stays as it is.
+
+        Raises:
+            UnknownRunError: no such run.
+        """
+        return self._control.cancel(run_id, reason)
+
+    def pause(self, run_id: str, *, reason: str | None = None) -> RunState:
+        """Stop the run until `unpause`. No-op for one that has ended, is paused or asks a person."""
+        return self._control.pause(run_id, reason)
+
+    def unpause(self, run_id: str) -> RunState:
+        """Undo `pause`; an event or a child's end that came meanwhile is met at once."""
+        return self._control.unpause(run_id)
+
+    def retry(self, run_id: str) -> RunState:
+        """Let a FAILED run go on from the step that failed.
+
+        Raises:
+            InvalidInputError: it has not failed.
+        """
+        return self._control.retry(run_id)
+
+    def update_limits(self, run_id: str, updates: dict[str, Any]) -> RunState:
+        """Set known limits of the run (`spec/01 §9.9`); unknown names are ignored."""
+        if not isinstance(updates, dict):
+            raise InvalidInputError(f"updates must be a dict of limits, got {type(updates).__name__}")
+        return self._control.update_limits(run_id, self._json(updates, "updates"))
+
+    # -- look -----------------------------------------------------------------------------------
+
+    def get(self, run_id: str) -> RunState:
+        """The run as stored. Raises UnknownRunError."""
+        return self._with_traces(self.checkpoint(run_id).run)
+
+    def checkpoint(self, run_id: str) -> Checkpoint:
+        """The run with what the fleet keeps beside it. Raises UnknownRunError."""
+        found = self.store.load(check_text(run_id, "run_id", longest=10_000))
+        if found is None:
+            raise UnknownRunError(run_id)
+        return found
+
+    def ledger(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Entries:
+        """Ledger records with a position greater than ``after``, ascending. Raises UnknownRunError."""
+        entries = self.store.ledger(run_id, after=after, limit=limit)
+        if not entries:
+            self.checkpoint(run_id)
+        return entries
+
+    def traces(self, run_id: str) -> dict[str, Any]:
+        """Node traces (`spec/01 §11.1`), from the ledger. Raises UnknownRunError."""
+        runtime = self.checkpoint(run_id).run.vars.get("_runtime")
+        marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
+        return derive_traces([entry.record for entry in self.store.ledger(run_id)], marks)
+
+    def list(
+        self,
+        *,
+        status: RunStatus | str | None = None,
+        wait_reason: WaitReason | str | None = None,
+        workflow_id: str | None = None,
+        session_id: str | None = None,
+        parent_run_id: str | None = None,
+        root_only: bool = False,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Summaries:
+        """Runs, last updated first; ``before`` (an ``updated_at``) pages on.
+
+        Raises:
+            InvalidInputError: an unknown status or wait reason.
+        """
+        try:
+            where = RunFilter(
+                status=None if status is None else RunStatus(status),
+                wait_reason=None if wait_reason is None else WaitReason(wait_reason),
+                workflow_id=workflow_id,
+                session_id=session_id,
+                parent_run_id=parent_run_id,
+                root_only=root_only,
+            )
+        except ValueError as exc:
+            known = ", ".join(member.value for member in (*RunStatus, *WaitReason))
+            raise InvalidInputError(f"{exc}; known are: {known}") from exc
+        return self.store.find_runs(where, limit=limit, before=before)
+
+    def counts(self) -> dict[str, int]:
+        """Number of runs by status."""
+        return dict(self.store.status_counts())
+
+    def wait(self, run_id: str, timeout: float | None = None) -> RunState:
+        """The run once it has ended; known within milliseconds while Redis is there, else by polling.
+
+        Args:
+            timeout: seconds; ``None`` = for ever.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            UnknownRunError: no such run.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        run = self.get(run_id)
+        if run.is_terminal:
+            return run
+        signal = Signal()
+        watch = self.endings.watch(run_id, signal.set)
+        try:
+            while True:
+                signal.clear()
+                run = self.get(run_id)
+                if run.is_terminal:
+                    return run
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"Run '{run_id}' is {run.status.value} after {timeout:g} s")
+                pause = self.endings.pause_s
+                signal.wait(pause if left is None else min(pause, left))
+        finally:
+            watch.close()
+
+    def _with_traces(self, run: RunState) -> RunState:
+        attach_traces(run, lambda: [entry.record for entry in self.store.ledger(run.run_id)])
+        return run
+
+    # -- end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close connections; hints of joined transactions that have committed are published first."""
+        self._joining.close()
+        self.endings.close()
+        if self._celery_dispatcher is not None:
+            self._celery_dispatcher.close()
+        if self._owns_store:
+            self.store.database.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

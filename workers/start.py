@@ -1,0 +1,128 @@
+"""A caller's wish to start a run, checked; and whether a run that has its id already is the one he meant."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from abstractruntime.app import App
+from abstractruntime.core.environment import Environment
+from abstractruntime.core.errors import (
+    ConcurrentUpdateError,
+    InvalidInputError,
+    RunConflictError,
+    UnknownWorkflowError,
+)
+from abstractruntime.core.models import RunState
+from abstractruntime.core.spec import WorkflowSpec
+from abstractruntime.core.starting import new_run
+from abstractruntime.storage.checkpoints import Checkpoint
+
+from .validation import check_text, json_copy
+
+__all__ = ["Request", "find_conflict", "requested_run"]
+
+_MARK = "started_with"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to start."""
+
+    workflow: WorkflowSpec
+    vars: dict[str, Any]
+    run_id: str
+    session_id: str | None
+    actor_id: str | None
+    mark: str | None
+
+    def make(self, app: App, env: Environment) -> RunState:
+        """The run. One with a caller's id remembers what it was started with (``_runtime.started_with``),
+        because its vars will change."""
+        run = new_run(
+            self.workflow,
+            config=app.config,
+            env=env,
+            vars=self.vars,
+            actor_id=self.actor_id,
+            session_id=self.session_id,
+            run_id=self.run_id,
+        )
+        if self.mark is not None:
+            run.vars["_runtime"][_MARK] = self.mark
+        return run
+
+
+def requested_run(
+    app: App,
+    workflow_id: str,
+    vars: dict[str, Any] | None,
+    *,
+    run_id: str | None,
+    session_id: str | None,
+    actor_id: str | None,
+    max_bytes: int,
+) -> Request:
+    """Check everything that `Client.start` is given.
+
+    Raises:
+        UnknownWorkflowError, InvalidInputError, PayloadTooLargeError: see `Client.start`.
+    """
+    workflow = app.get(workflow_id) if isinstance(workflow_id, str) else None
+    if workflow is None:
+        known = ", ".join(f"'{known}'" for known in sorted(app.workflow_ids())) or "none"
+        raise UnknownWorkflowError(
+            f"App '{app.name}' does not declare workflow {workflow_id!r}; it declares {known}"
+        )
+    if vars is not None and not isinstance(vars, dict):
+        raise InvalidInputError(f"vars must be a dict, got {type(vars).__name__}")
+    for value, what in ((run_id, "run_id"), (session_id, "session_id"), (actor_id, "actor_id")):
+        if value is not None:
+            check_text(value, what)
+    given = json_copy(vars or {}, "vars", max_bytes=max_bytes)
+    return Request(
+        workflow=workflow,
+        vars=given,
+        run_id=run_id or str(uuid4()),
+        session_id=session_id,
+        actor_id=actor_id,
+        mark=None if run_id is None else _digest(given),
+    )
+
+
+def _digest(vars: dict[str, Any]) -> str:
+    text = json.dumps(vars, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def find_conflict(wanted: RunState, there: Checkpoint | None) -> None:
+    """The id is taken: by the same request, or by something else?
+
+    Raises:
+        RunConflictError: by another workflow's run, or one started with other vars.
+    """
+    run_id = wanted.run_id
+    if there is None:
+        raise ConcurrentUpdateError(f"Run '{run_id}' appeared and vanished meanwhile; try again")
+    found = there.run
+    if found.workflow_id != wanted.workflow_id:
+        raise RunConflictError(
+            f"Run '{run_id}' exists and is of workflow '{found.workflow_id}', "
+            f"not '{wanted.workflow_id}'; use another run_id"
+        )
+    mark = _mark(found)
+    if mark is not None and mark != _mark(wanted):
+        raise RunConflictError(
+            f"Run '{run_id}' of workflow '{found.workflow_id}' exists and was started with other vars; "
+            "use another run_id, or the same vars to repeat a call"
+        )
+
+
+def _mark(run: RunState) -> str | None:
+    """``None`` for a run whose nodes have thrown it away: then its workflow must do."""
+    runtime = run.vars.get("_runtime")
+    mark = runtime.get(_MARK) if isinstance(runtime, dict) else None
+    return mark if isinstance(mark, str) else None
