@@ -149,7 +149,7 @@ class Subscription:
         while not self._stopping.is_set():
             self._follow_changes(connection, listening)
             if connection.can_read(timeout=READ_S):
-                self._handle(connection.read_response(disconnect_on_error=False))
+                self._handle_safely(connection.read_response(disconnect_on_error=False))
                 heard_at, asked = monotonic(), False
                 continue
             silence = monotonic() - heard_at
@@ -171,6 +171,13 @@ class Subscription:
             _send(connection, "SUBSCRIBE", *more)
         if fewer:
             _send(connection, "UNSUBSCRIBE", *fewer)
+
+    def _handle_safely(self, frame: object) -> None:
+        try:
+            self._handle(frame)
+        except Exception:
+            # One listener's fault must not deafen the others.
+            logger.exception("handling a message failed")
 
     def _handle(self, frame: object) -> None:
         if not isinstance(frame, list) or not frame:
