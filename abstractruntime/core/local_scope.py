@@ -81,18 +81,16 @@ class LocalScope:
 
     def _check_depth(self, child: ChildStart) -> None:
         limit = self._runtime.config.max_subworkflow_depth
-        depth, ancestor = 1, child.parent
-        while ancestor.parent_run_id:
-            depth += 1
-            if depth > limit:
-                raise ScopeError(
-                    f"Subworkflow '{child.workflow.workflow_id}' not started: nesting is limited to {limit} "
-                    "levels (RuntimeConfig.max_subworkflow_depth)"
-                )
-            parent = self._runtime.run_store.load(ancestor.parent_run_id)
-            if parent is None:
+        ancestor: RunState | None = child.parent
+        for _ in range(limit):
+            if ancestor is None or not ancestor.parent_run_id:
                 return
-            ancestor = parent
+            ancestor = self._runtime.run_store.load(ancestor.parent_run_id)
+        if ancestor is not None:
+            raise ScopeError(
+                f"Subworkflow '{child.workflow.workflow_id}' not started: nesting is limited to {limit} "
+                "levels (RuntimeConfig.max_subworkflow_depth)"
+            )
 
     def _drive(self, workflow: WorkflowSpec, child: RunState) -> RunState:
         """Run the child until it waits or ends; RUNNING if somebody else drives it already."""

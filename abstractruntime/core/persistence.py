@@ -134,8 +134,12 @@ class Persistence:
 
     @contextmanager
     def writing(self, run_id: str) -> Iterator[None]:
-        """No other write of this run meanwhile, and all writes together where the store can. Reentrant."""
-        with self.locks.writing(run_id), self._atomic():
+        """No other write of this run meanwhile, and all writes together where the store can. Reentrant.
+
+        The store's transaction comes first: a ledger subscriber called inside may write another run, and two
+        locks taken in either order would be a deadlock.
+        """
+        with self._atomic(), self.locks.writing(run_id):
             yield
 
     def update(self, run_id: str, change: Callable[[RunState], Transition | None]) -> RunState:

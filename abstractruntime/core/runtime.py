@@ -213,24 +213,28 @@ class Runtime:
         Decided under the run's lock: whoever makes a run go on (resume, unpause) and ticks it then finds it
         driven only by somebody who has seen that.
         """
-        with self._stores.locks.writing(run_id):
-            seen = self._stores.see(run_id)
-            run = seen.run
-            _check_workflow(run, workflow)
-            if run.is_terminal or control.is_paused(run):
-                return run
-            if run.status is RunStatus.WAITING and not self._is_due(run):
-                return run
-            drive = Drive(self._host(), workflow, seen)
-            if not self._stores.locks.take(run_id, drive):
-                return run
-            try:
-                if run.status is RunStatus.WAITING:
+        run = self._stores.load(run_id)
+        _check_workflow(run, workflow)
+        if not self._can_go_on(run):
+            return run
+        drive: Drive | None = None
+        try:
+            with self._stores.writing(run_id):
+                seen = self._stores.see(run_id)
+                drive = Drive(self._host(), workflow, seen)
+                if not self._can_go_on(seen.run) or not self._stores.locks.take(run_id, drive):
+                    return seen.run
+                if seen.run.status is RunStatus.WAITING:
                     drive.wake()
-            except BaseException:
-                self._stores.locks.give_back(run_id, drive)
-                raise
-            return drive
+                return drive
+        except BaseException:
+            self._stores.locks.give_back(run_id, drive)
+            raise
+
+    def _can_go_on(self, run: RunState) -> bool:
+        if control.is_paused(run):
+            return False
+        return run.status is RunStatus.RUNNING or (run.status is RunStatus.WAITING and self._is_due(run))
 
     def _is_due(self, run: RunState) -> bool:
         due = due_time(run)
