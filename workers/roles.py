@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from .settings import Settings
+if TYPE_CHECKING:
+    from .settings import Settings
 
-__all__ = ["Command", "Pool", "Role", "beat", "resumer", "worker"]
+__all__ = ["Command", "Pool", "Role", "beat_command", "resumer_command", "worker_command"]
 
 
 class Role(str, Enum):
@@ -41,7 +43,7 @@ class Command:
 _EFFECT_CONCURRENCY = 8
 
 
-def worker(
+def worker_command(
     role: Role,
     settings: Settings,
     *,
@@ -71,13 +73,13 @@ def worker(
     return Command("celery", ("-q", "-A", "workers", "worker", *args, *extra))
 
 
-def beat(*, log_level: str = "info", extra: Sequence[str] = ()) -> Command:
+def beat_command(*, log_level: str = "info", extra: Sequence[str] = ()) -> Command:
     """Celery beat. Its schedule is kept in memory: it is a pulse, so there is nothing to remember, and
     nothing that a killed beat could leave broken on disk."""
     args = ("-S", "celery.beat:Scheduler", "--pidfile=", "-l", log_level)
     return Command("celery", ("-q", "-A", "workers", "beat", *args, *extra))
 
 
-def resumer() -> Command:
+def resumer_command() -> Command:
     """The process that turns published events into inbox events."""
     return Command("workers.resumer")

@@ -6,6 +6,13 @@ Names are imported on first use, because every child starts in this package and 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import EmbeddedFleetError
+    from .fleet import EmbeddedFleet
+    from .record import FleetRecord
+    from .supervisor import ProcessInfo
 
 __all__ = ["EmbeddedFleet", "EmbeddedFleetError", "FleetRecord", "ProcessInfo"]
 

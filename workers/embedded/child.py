@@ -38,7 +38,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=dict(env),
+                env=_with_own_packages(env),
                 pass_fds=(theirs.fileno(),),
                 # Ctrl-C in the terminal is for the supervisor: it stops its children in order.
                 start_new_session=True,
@@ -120,3 +120,12 @@ class ChildProcess:
             if text:
                 self.last_lines.append(text)
                 self._on_line(text)
+
+
+def _with_own_packages(env: Mapping[str, str]) -> dict[str, str]:
+    """Children run in a folder of the user's; in a clone that is not installed they must still find us."""
+    root = Path(__file__).parents[2]
+    if root.name in ("site-packages", "dist-packages"):
+        return dict(env)
+    paths = [str(root), *filter(None, [env.get("PYTHONPATH")])]
+    return {**env, "PYTHONPATH": os.pathsep.join(paths)}

@@ -13,7 +13,7 @@ from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.migrate import upgrade
 from abstractruntime.testing.valkey import ValkeyServer
 
-from .. import roles
+from ..roles import Role, beat_command, resumer_command, worker_command
 from ..settings import Settings, load_settings
 from .errors import EmbeddedFleetError
 from .lock import FolderLock
@@ -112,8 +112,8 @@ class EmbeddedFleet:
                 env=self._child_environment(self._settings),
                 on_line=self._on_line,
             )
-            supervisor.start(timeout)
             started.callback(supervisor.stop)
+            supervisor.start(timeout)
             self._supervisor = supervisor
             self._running = started.pop_all()
 
@@ -184,17 +184,17 @@ class EmbeddedFleet:
     def _members(self, settings: Settings) -> list[Member]:
         ticks = [f"ticks-{number}" for number in range(1, self._tick_workers + 1)]
         members = [
-            Member(name, roles.worker(roles.Role.TICKS, settings, name=name, log_level=self._log_level))
+            Member(name, worker_command(Role.TICKS, settings, name=name, log_level=self._log_level))
             for name in ticks
         ]
-        effects = roles.worker(
-            roles.Role.EFFECTS, settings, concurrency=self._effect_threads, log_level=self._log_level
+        effects = worker_command(
+            Role.EFFECTS, settings, concurrency=self._effect_threads, log_level=self._log_level
         )
         return [
             *members,
             Member("effects", effects),
-            Member("beat", roles.beat(log_level=self._log_level)),
-            Member("resumer", roles.resumer()),
+            Member("beat", beat_command(log_level=self._log_level)),
+            Member("resumer", resumer_command()),
         ]
 
     def _child_environment(self, settings: Settings) -> dict[str, str]:

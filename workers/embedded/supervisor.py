@@ -84,7 +84,7 @@ class Supervisor:
         """Start all members and wait until each is at work.
 
         Raises:
-            EmbeddedFleetError: one of them can't start; all are stopped again.
+            EmbeddedFleetError: one of them can't start; the caller stops the others.
         """
         with self._lock:
             for member in self._members.values():
@@ -94,14 +94,10 @@ class Supervisor:
         deadline = time.monotonic() + timeout
         while not self._all_ready():
             if self.broken.wait(_POLL_S / 2):
-                raise self._stopped_with(self.failure or "a process could not start")
+                raise EmbeddedFleetError(self.failure or "a process could not start")
             if time.monotonic() > deadline:
                 late = ", ".join(info.name for info in self.processes() if not info.ready)
-                raise self._stopped_with(f"Not at work within {timeout:g} s: {late}")
-
-    def _stopped_with(self, failure: str) -> EmbeddedFleetError:
-        self.stop()
-        return EmbeddedFleetError(failure)
+                raise EmbeddedFleetError(f"Not at work within {timeout:g} s: {late}")
 
     def stop(self, *, soft_s: float = _SOFT_S) -> None:
         """End all members: TERM lets them finish what they do, QUIT makes them drop it, KILL is last.

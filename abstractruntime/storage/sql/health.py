@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from .engine import Database
 from .statements import statement
 
-__all__ = ["Health", "health"]
+__all__ = ["Health", "commit_count", "health"]
 
 _MAX_REASONS = 10
 
 _COUNTS = statement("SELECT status, count(*) FROM runs GROUP BY status ORDER BY status")
+_COMMITS = statement("SELECT coalesce(sum(version - 1), 0) FROM runs")
 _WAITS = statement(
     "SELECT wait_reason, count(*) FROM runs WHERE status = 'waiting' "
     "GROUP BY wait_reason ORDER BY wait_reason"
@@ -60,3 +61,8 @@ def health(database: Database, *, late_s: float) -> Health:
         overdue=overdue[0],
         overdue_s=float(overdue[1] or 0.0),
     )
+
+
+def commit_count(database: Database) -> int:
+    """Commits of all runs so far: a rough measure of work done, one scan of the runs."""
+    return int(database.read(lambda session: session.execute(_COMMITS).fetchone())[0])
