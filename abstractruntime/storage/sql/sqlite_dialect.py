@@ -66,10 +66,20 @@ class SqliteDialect:
         self._create_file()
 
     def _create_file(self) -> None:
+        """Make the file private to its owner before SQLite makes it with default permissions.
+
+        A file that exists must not be opened here: closing any descriptor of a SQLite file drops all POSIX
+        locks this process holds on it, and another process would then take the log away under us.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite gives its -wal and -shm files the mode of the main file.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            if not self.path.is_file() or not os.access(self.path, os.R_OK | os.W_OK):
+                raise ServiceUnavailableError(
+                    f"{self.address} can't be opened for writing: it is not a file this user may write to."
+                ) from None
         except OSError as exc:
             raise ServiceUnavailableError(
                 f"{self.address} can't be opened for writing: {exc.strerror or exc}. "
