@@ -8,7 +8,7 @@ from kombu import Exchange, Queue
 from .settings import Settings, load_settings
 from .tasks import register_tasks
 
-__all__ = ["app", "make_celery"]
+__all__ = ["app", "make_celery"]  # noqa: F822
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -65,4 +65,9 @@ def _add_beat_schedule(celery: Celery, settings: Settings) -> None:
     celery.conf.beat_schedule = pulse(settings.sweep_interval)
 
 
-app = make_celery(load_settings())
+def __getattr__(name: str) -> Celery:
+    """``app``, made from the environment when somebody first asks for it."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = globals()["app"] = make_celery(load_settings())
+    return made

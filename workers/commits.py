@@ -7,6 +7,7 @@ is written.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import contextmanager
 from copy import deepcopy
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from abstractruntime.core import faults
 from abstractruntime.core.control import is_paused
 from abstractruntime.core.environment import Environment
+from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.resume import child_ended, resumed, wait_keys
 from abstractruntime.core.traces import derive_traces
@@ -32,12 +34,14 @@ from abstractruntime.storage.checkpoints import (
 
 from .clock import StepClock
 from .hints import Announcement, Dispatcher, Hint, Message
-from .placement import Placement, Timing, placement
+from .placement import Placement, Timing, placement, timer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["AlreadyDone", "Batch", "Commits", "LostRace"]
+
+logger = logging.getLogger(__name__)
 
 
 class LostRace(Exception):  # not an error of anybody: somebody else was first
@@ -149,9 +153,11 @@ class Commits:
         return _after(write, batch.clock)
 
     def write_control(self, batch: Batch, before: Checkpoint, change: Transition) -> Checkpoint:
-        """Write what a person did; an effect in flight stays claimed, so its outcome is not lost."""
+        """Write what a person did; an effect in flight stays claimed, so its outcome is not lost, and a
+        step that waits for another try keeps its count and its time."""
         step = before.step
-        if step is None:
+        keeps_running = before.run.status is change.run.status is RunStatus.RUNNING
+        if step is None and not keeps_running:
             return self.write(batch, before, change)
         place = self._place_in_flight(before, change.run, batch.clock.epoch())
         write = Write(
@@ -176,7 +182,9 @@ class Commits:
             return Placement()
         if before.lease_until is not None and before.lease_until > now:
             return Placement(wake_at=before.lease_until)
-        return Placement(wake_at=now + self.timing.grace_s, due_at=before.due_at, hint_in_s=0.0)
+        if before.due_at is not None and before.due_at > now:
+            return timer(before.due_at, now, self.timing)
+        return Placement(wake_at=now + self.timing.grace_s, hint_in_s=0.0)
 
     def _meet_buffered_event(self, batch: Batch, before: Checkpoint, change: Transition) -> Transition:
         """A run that begins to wait takes an event that came first (`DESIGN §3, Events`)."""
@@ -201,13 +209,21 @@ class Commits:
             return None
         went_on = []
         for run_id, key in batch.unit.waiting_on(keys):
-            listener = batch.unit.load(run_id)
+            listener = self._listener(batch, run_id)
             if listener is None or not _awaits_event(listener.run) or run_id == event.emitter_run_id:
                 continue
             batch.unit.consume(run_id, key, seq)
             change = resumed(listener.run, deepcopy(event.payload), batch.env)
             went_on.append(self.write(batch, listener, change).run)
         return went_on
+
+    def _listener(self, batch: Batch, run_id: str) -> Checkpoint | None:
+        """One run that can't be decoded must not keep an event from the others."""
+        try:
+            return batch.unit.load(run_id)
+        except CorruptCheckpointError:
+            logger.exception("run %s waits for an event but can't be decoded", run_id)
+            return None
 
     def new_event(
         self,

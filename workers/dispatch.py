@@ -9,6 +9,7 @@ moment, so that a broker that is away costs a caller one time budget and not one
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -57,11 +58,16 @@ class CeleryDispatcher:
         self._ended_channel = settings.ended_channel
         self._settings = settings
         self._local = threading.local()
+        self._inherited: threading.local | None = None
+        self._pid = os.getpid()
         self._silent_until = 0.0
         self._origin = f"abstractruntime-{uuid4().hex[:8]}"
 
     def send(self, messages: Sequence[Message]) -> None:
         """Publish; a broker that is away is logged and counted, never raised."""
+        if self._pid != os.getpid():
+            # Forked: the connections are the parent's, who goes on using them.
+            self._inherited, self._local, self._pid = self._local, threading.local(), os.getpid()
         if monotonic() < self._silent_until:
             metrics.count("hints_unsent", len(messages))
             return

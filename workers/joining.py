@@ -8,11 +8,12 @@ ends in between, the sweep finds the runs: their ``wake_at`` came with the same 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, Queue
+from threading import Event as ThreadEvent
 from threading import Lock, Thread
-from time import monotonic, sleep
+from time import monotonic
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, event
@@ -23,7 +24,7 @@ from abstractruntime.storage.sql.store import SqlCheckpointStore
 
 from .clock import StepClock
 from .commits import Batch
-from .hints import Announcement, Dispatcher, Hint, Message
+from .hints import Announcement, Dispatcher, Message
 
 __all__ = ["Joinable", "Joining"]
 
@@ -33,6 +34,8 @@ Joinable = Connection | Session | scoped_session[Session]
 _DRIVERS = {"psycopg", "psycopg_async", "psycopg2", "pysqlite", "aiosqlite"}
 VISIBLE_WITHIN_S = 5.0
 IDLE_S = 10.0
+SHORTEST_PAUSE_S = 0.001
+LONGEST_PAUSE_S = 0.1
 
 
 class Joining:
@@ -111,55 +114,63 @@ class _Publisher:
         self._dispatcher = dispatcher
         self._queue: Queue[tuple[float, list[Message]]] = Queue()
         self._lock = Lock()
+        self._closing = ThreadEvent()
         self._thread: Thread | None = None
 
     def publish(self, messages: list[Message]) -> None:
         with self._lock:
+            self._closing.clear()
             self._queue.put((monotonic() + VISIBLE_WITHIN_S, messages))
             if self._thread is None or not self._thread.is_alive():
                 self._thread = Thread(target=self._work, name="publish-after-commit", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
+        self._closing.set()
         thread = self._thread
         if thread is not None:
             self._queue.put((0.0, []))
             thread.join(VISIBLE_WITHIN_S)
 
     def _work(self) -> None:
+        waiting: list[tuple[float, list[Message]]] = []
+        pause = SHORTEST_PAUSE_S
         while True:
             try:
-                deadline, messages = self._queue.get(timeout=IDLE_S)
+                waiting.append(self._queue.get(timeout=pause if waiting else IDLE_S))
+                pause = SHORTEST_PAUSE_S
             except Empty:
+                pause = min(pause * 2.0, LONGEST_PAUSE_S)
                 with self._lock:
-                    if self._queue.empty():
+                    if not waiting and self._queue.empty():
                         self._thread = None
                         return
-                continue
-            if not messages:
+            if self._closing.is_set() and self._queue.empty():
+                self._publish_visible(waiting)
                 return
-            self._publish_once_visible(deadline, messages)
+            waiting = self._publish_visible(waiting)
 
-    def _publish_once_visible(self, deadline: float, messages: Sequence[Message]) -> None:
-        pause = 0.001
-        while monotonic() < deadline:
-            try:
-                if all(self._is_visible(message) for message in messages):
-                    self._dispatcher.send(messages)
-                    return
-            except RuntimeFault as exc:
-                logger.warning("database away, %d hint(s) left to the sweep: %s", len(messages), exc)
-                return
-            sleep(pause)
-            pause = min(pause * 2.0, 0.1)
-        logger.warning("commit not seen in time, %d hint(s) left to the sweep", len(messages))
+    def _publish_visible(
+        self, waiting: list[tuple[float, list[Message]]]
+    ) -> list[tuple[float, list[Message]]]:
+        """Publish what is committed; those of whom nothing is, and who may yet be."""
+        try:
+            return [entry for entry in waiting if not self._is_settled(*entry)]
+        except RuntimeFault as exc:
+            logger.warning("database away, hints of %d commit(s) left to the sweep: %s", len(waiting), exc)
+            return []
+
+    def _is_settled(self, deadline: float, messages: list[Message]) -> bool:
+        # All of a commit is seen at once; what is still missing then was undone by a savepoint.
+        visible = [message for message in messages if self._is_visible(message)]
+        if visible:
+            self._dispatcher.send(visible)
+        elif messages and monotonic() > deadline:
+            logger.warning("commit not seen in time, %d hint(s) left to the sweep", len(messages))
+        return bool(visible) or monotonic() > deadline
 
     def _is_visible(self, message: Message) -> bool:
         stored = self._store.load(message.run_id)
         if stored is None:
             return False
-        return isinstance(message, Announcement) or stored.version >= _version(message)
-
-
-def _version(hint: Hint) -> int:
-    return hint.version
+        return isinstance(message, Announcement) or stored.version >= message.version

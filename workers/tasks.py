@@ -11,7 +11,7 @@ from celery.signals import worker_init, worker_process_init
 from sqlalchemy.exc import DBAPIError
 
 from abstractruntime.app import load_app
-from abstractruntime.core.errors import RuntimeFault, ServiceUnavailableError
+from abstractruntime.core.errors import ConcurrentUpdateError, RuntimeFault, ServiceUnavailableError
 
 from .deployment import Deployment
 from .settings import Settings
@@ -20,8 +20,9 @@ __all__ = ["deployment_of", "register_tasks"]
 
 logger = logging.getLogger(__name__)
 
-# The database is away or broke the transaction: nothing was written, so the same hint is tried again.
-RETRIED = (DBAPIError, ServiceUnavailableError)
+# The database is away or broke the transaction (a deadlock, for one): nothing was written, so the same
+# hint is tried again.
+RETRIED = (DBAPIError, ServiceUnavailableError, ConcurrentUpdateError)
 
 _deployments: dict[tuple[int, int], Deployment] = {}
 
