@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .errors import UnknownRunError
+from .errors import UnknownRunError, WaitMismatchError
 from .models import RunState, RunStatus, StepRecord
-from .run_locks import locks_of
+from .run_locks import Writing, locks_of
 from .step_stamp import is_same_step
 from .traces import attach_traces, renew_traces
 from .transition import Transition
@@ -133,30 +133,39 @@ class Persistence:
     # -- writing --------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, run_id: str) -> Iterator[None]:
+    def writing(self, run_id: str) -> Iterator[Writing]:
         """No other write of this run meanwhile, and all writes together where the store can. Reentrant.
 
         The store's transaction comes first: a ledger subscriber called inside may write another run, and two
         locks taken in either order would be a deadlock.
         """
-        with self._atomic(), self.locks.writing(run_id):
-            yield
+        with self._atomic(), self.locks.writing(run_id) as held:
+            yield held
 
     def update(self, run_id: str, change: Callable[[RunState], Transition | None]) -> RunState:
         """Apply a change from outside to the stored run; the run afterwards.
 
         A resume or control record is best effort: its loss must not fail the call (`spec/01 §10.14`).
         """
-        with self.writing(run_id):
-            run = self.load(run_id)
-            made = change(run)
-            if made is None:
-                return run
-            for record in made.records:
+        refusal: WaitMismatchError | None = None
+        with self.writing(run_id) as held:
+            made = change(run := self.load(run_id))
+            writes = held.writes
+            for record in made.records if made else ():
                 self._append_best_effort(record)
-            self.run_store.save(made.run)
-            self._close(made)
-        return self.with_traces(made.run)
+            if held.writes != writes:  # somebody who saw the record wrote the run: judge again
+                try:
+                    made = change(run := self.load(run_id))
+                except WaitMismatchError as exc:
+                    made, refusal = None, exc  # raised outside: what that somebody wrote must stay
+            if made is not None:
+                self.run_store.save(made.run)
+                held.writes += 1
+                self._close(made)
+                run = made.run
+        if refusal is not None:
+            raise refusal
+        return self.with_traces(run)
 
     def commit(self, seen: Seen, made: Transition, driver: object) -> Seen:
         """Write a step's transition; if somebody else has taken the step or stopped the run, write nothing.
@@ -164,20 +173,34 @@ class Persistence:
         Returns the run as it is stored now. If it can't go on, ``driver`` has given it back: whoever makes
         it go on later finds it free.
         """
-        before, run_id = seen.run, seen.run.run_id
-        with self.writing(run_id):
-            stored = self.changed_since(seen)
-            if stored is not None and not is_same_step(before, stored):
+        run_id = seen.run.run_id
+        with self.writing(run_id) as held:
+            if not self._is_ours(seen, made):
                 return self._refreshed(run_id, driver)
-            if stored is not None:
-                _keep_control(stored, seen, made.run)
+            writes = held.writes
             for record in made.records:
                 self.ledger_store.append(record)
+            if held.writes != writes and not self._is_ours(seen, made):
+                return self._refreshed(run_id, driver)
+            writes = held.writes
             self.run_store.save(made.run)
             self._close(made)
+            if held.writes != writes:
+                return self._refreshed(run_id, driver)
+            held.writes += 1
             if made.run.status is not RunStatus.RUNNING:
                 self.locks.give_back(run_id, driver)
             return _seen(made.run, self._version(run_id))
+
+    def _is_ours(self, seen: Seen, made: Transition) -> bool:
+        """Whether the step is still the next one; what control commands wrote meanwhile is taken over."""
+        stored = self.changed_since(seen)
+        if stored is None:
+            return True
+        if not is_same_step(seen.run, stored):
+            return False
+        _keep_control(stored, seen, made.run)
+        return True
 
     def refresh(self, seen: Seen, driver: object) -> Seen:
         """The run as stored now, given back by ``driver`` if it can't go on (`spec/01 §14`)."""

@@ -9,11 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["RunLocks", "locks_of"]
+__all__ = ["RunLocks", "Writing", "locks_of"]
+
+
+@dataclass(slots=True)
+class Writing:
+    """A held write lock.
+
+    Attributes:
+        writes: how often the run was written under it; grows when somebody writes from inside, for example a
+            ledger subscriber that cancels the run at the sight of a record.
+    """
+
+    lock: RLock
+    users: int = 0
+    writes: int = 0
 
 
 class RunLocks:
@@ -21,25 +36,25 @@ class RunLocks:
 
     def __init__(self) -> None:
         self._guard = Lock()
-        self._writers: dict[str, tuple[RLock, int]] = {}
+        self._writers: dict[str, Writing] = {}
         self._drivers: dict[str, object] = {}
 
     @contextmanager
-    def writing(self, run_id: str) -> Iterator[None]:
+    def writing(self, run_id: str) -> Iterator[Writing]:
         """Nobody else writes this run meanwhile. Reentrant; a lock per run, so that a ledger subscriber may
         act on another run."""
         with self._guard:
-            lock, users = self._writers.get(run_id) or (RLock(), 0)
-            self._writers[run_id] = (lock, users + 1)
+            held = self._writers.get(run_id)
+            if held is None:
+                held = self._writers[run_id] = Writing(RLock())
+            held.users += 1
         try:
-            with lock:
-                yield
+            with held.lock:
+                yield held
         finally:
             with self._guard:
-                users = self._writers[run_id][1] - 1
-                if users:
-                    self._writers[run_id] = (lock, users)
-                else:
+                held.users -= 1
+                if not held.users:
                     del self._writers[run_id]
 
     def take(self, run_id: str, driver: object) -> bool:
