@@ -48,7 +48,7 @@ def parked_runs(fleet: Fleet) -> Parked:
     _park(fleet, RUNS, far, offset=500)
     time.sleep(1.0)
     dispatcher = _Counting()
-    store = fleet.client.deployment.store
+    store = fleet.client.store
     took = []
     for _ in range(20):
         started = time.perf_counter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from abstractruntime.storage.checkpoints import Task
+from abstractruntime.core.models import RunStatus
+from abstractruntime.storage.checkpoints import RunFilter, Task
 from workers.client import Client
+from workers.deployment import Deployment
 
 __all__ = ["Pump"]
 
@@ -12,7 +14,7 @@ class Pump:
     """Takes the steps of all runnable runs of a client's deployment."""
 
     def __init__(self, client: Client) -> None:
-        self._deployment = client.deployment
+        self._deployment = Deployment.build(client.settings, client.app, client.store, client.dispatcher)
 
     def until_idle(self, *, rounds: int = 1000) -> None:
         """Take steps until nothing is runnable any more."""
@@ -37,8 +39,5 @@ class Pump:
         return taken
 
     def _runs(self, status: str) -> list[str]:
-        from abstractruntime.core.models import RunStatus
-        from abstractruntime.storage.checkpoints import RunFilter
-
         found = self._deployment.store.find_runs(RunFilter(status=RunStatus(status)), limit=10_000)
         return [run.run_id for run in found]

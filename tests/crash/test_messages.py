@@ -75,8 +75,8 @@ def test_two_sweeps_at_once_send_each_run_once(fleet: CrashFleet) -> None:
         def send(self, messages: list[Hint]) -> None:
             sent.extend(messages)
 
-    timing = fleet.client.deployment.timing
-    store = fleet.client.deployment.store
+    timing = fleet.client.commits.timing
+    store = fleet.client.store
     eventually(
         lambda: store.now() > max(store.load(run.run_id).wake_at for run in fleet.client.list()),
         timeout=DEADLINE,
