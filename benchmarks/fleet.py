@@ -16,7 +16,7 @@ import psutil
 
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.migrate import upgrade
-from abstractruntime.testing.databases import create_database, postgres_url
+from abstractruntime.testing.databases import create_database
 from abstractruntime.testing.servers import PostgresServer, ValkeyServer
 from workers.client import Client
 from workers.settings import Settings, load_settings
@@ -100,7 +100,7 @@ def fleet(
         store.close()
         env = environment(
             redis_url,
-            DATABASE_URL=postgres_url(url) if database == "postgresql" else url,
+            DATABASE_URL=url,
             ABSTRACTRUNTIME_APP=APP,
             ABSTRACTRUNTIME_TICK_MAX_STEPS=str(max_steps),
         )
