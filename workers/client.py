@@ -24,7 +24,7 @@ from .commits import Batch, Commits
 from .control import Control, check_key, persistently
 from .dispatch import CeleryDispatcher
 from .endings import Endings
-from .external_events import EventReceipt, ExternalEvent
+from .external_events import EventReceipt, ExternalEvent, emit_external
 from .hints import Dispatcher
 from .joining import Joinable, Joining
 from .opening import open_store
@@ -196,14 +196,7 @@ class Client:
 
     def _emit(self, external: ExternalEvent, connection: Joinable | None) -> EventReceipt:
         with self._batch(connection) as batch:
-            event = self.commits.new_event(
-                external.wait_key,
-                external.content(batch.env),
-                event_id=external.event_id,
-                wildcard_key=external.wildcard_key,
-            )
-            went_on = self.commits.emit(batch, event)
-        return EventReceipt(external.event_id, went_on is not None, [run.run_id for run in went_on or ()])
+            return emit_external(self.commits, batch, external)
 
     def _batch(self, connection: Joinable | None) -> AbstractContextManager[Batch]:
         return self.commits.batch() if connection is None else self._joining.batch(connection)

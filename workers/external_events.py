@@ -10,9 +10,10 @@ from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.event_keys import WILDCARD, build_event_wait_key, wildcard_key
 
+from .commits import Batch, Commits
 from .validation import MAX_KEY_LENGTH, check_text
 
-__all__ = ["EventReceipt", "ExternalEvent"]
+__all__ = ["EventReceipt", "ExternalEvent", "emit_external"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +109,15 @@ class ExternalEvent:
             "emitted_at": env.now_iso(),
             "emitter": {"source": "external"},
         }
+
+
+def emit_external(commits: Commits, batch: Batch, external: ExternalEvent) -> EventReceipt:
+    """Put the event in the inbox and resume who waits for it, as part of ``batch``."""
+    event = commits.new_event(
+        external.wait_key,
+        external.content(batch.env),
+        event_id=external.event_id,
+        wildcard_key=external.wildcard_key,
+    )
+    went_on = commits.emit(batch, event)
+    return EventReceipt(external.event_id, went_on is not None, [run.run_id for run in went_on or ()])

@@ -75,6 +75,11 @@ class Subscription:
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self.is_connected = False
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Connect in the background."""
         self._thread.start()
