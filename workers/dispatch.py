@@ -147,7 +147,10 @@ class CeleryDispatcher:
                 "max_retries": 0,
             },
         )
-        connection.ensure_connection(max_retries=1, timeout=self._settings.publish_timeout)
+        # Without pauses between its tries: Kombu's default of 2 s would be the caller's.
+        connection.ensure_connection(
+            max_retries=1, interval_start=0, interval_step=0, timeout=self._settings.publish_timeout
+        )
         return connection
 
     def _signals(self) -> Redis:
