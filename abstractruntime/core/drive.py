@@ -212,8 +212,8 @@ class Drive:
     # -- commits --------------------------------------------------------------------------------
 
     def _end(self, step: EffectStep, outcome: EffectOutcome, *, reused: bool = False) -> None:
-        if outcome.status == "completed" and not reused:
-            # The ledger has its own copy; what the handler keeps must not be what the run keeps (§19.10).
+        if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
+            # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
             outcome = EffectOutcome.completed(deepcopy(outcome.result))
         env = self._host.environment
         self._commit(transition.effect_ended(self.run, step, outcome, env, reused=reused))

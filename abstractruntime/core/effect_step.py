@@ -42,7 +42,16 @@ class EffectStep:
 
     def started(self, run: RunState, env: Environment) -> tuple[EffectStep, StepRecord]:
         """Claim the attempt: the step that knows its record, and the STARTED record itself."""
-        claimed = replace(self, step_id=env.new_id(), started_at=env.now_iso())
+        claimed = EffectStep(
+            self.node_id,
+            self.effect,
+            self.next_node,
+            self.key,
+            self.max_attempts,
+            self.attempt,
+            step_id=env.new_id(),
+            started_at=env.now_iso(),
+        )
         return claimed, claimed.record(run)
 
     def record(self, run: RunState) -> StepRecord:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
-from .models import utc_now
+from .models import utc_now, utc_now_iso
 
 __all__ = ["Environment"]
 
@@ -30,4 +30,6 @@ class Environment:
 
     def now_iso(self) -> str:
         """``now`` as ISO 8601 text."""
+        if self.now is utc_now:
+            return utc_now_iso()
         return self.now().isoformat(timespec="microseconds")

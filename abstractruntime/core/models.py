@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
+from time import time_ns
 from typing import Any
 from uuid import uuid4
 
@@ -37,9 +38,21 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+_this_second: tuple[int, str] = (-1, "")
+
+
 def utc_now_iso() -> str:
-    """The current UTC time as ISO 8601 text with offset, e.g. ``2026-01-02T03:04:05.678901+00:00``."""
-    return utc_now().isoformat(timespec="microseconds")
+    """The current UTC time as ISO 8601 text with offset, e.g. ``2026-01-02T03:04:05.678901+00:00``.
+
+    Called several times per step, so the text of the current second is kept.
+    """
+    global _this_second
+    second, nanos = divmod(time_ns(), 1_000_000_000)
+    known, text = _this_second
+    if second != known:
+        text = datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        _this_second = (second, text)
+    return f"{text}.{nanos // 1000:06}+00:00"
 
 
 class RunStatus(str, Enum):

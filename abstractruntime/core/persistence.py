@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ class Persistence:
         self.ledger_store = ledger_store
         self.locks = locks_of(run_store)
         self._version_of = getattr(run_store, "version_of", None)
-        self._atomic: Callable[[], AbstractContextManager[object]] = getattr(run_store, "atomic", nullcontext)
+        self._atomic: Callable[[], AbstractContextManager[object]] | None = getattr(run_store, "atomic", None)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -132,15 +132,17 @@ class Persistence:
 
     # -- writing --------------------------------------------------------------------------------
 
-    @contextmanager
-    def writing(self, run_id: str) -> Iterator[Writing]:
-        """No other write of this run meanwhile, and all writes together where the store can. Reentrant.
+    def writing(self, run_id: str) -> AbstractContextManager[Writing]:
+        """No other write of this run meanwhile, and all writes together where the store can. Reentrant."""
+        return self.locks.writing(run_id) if self._atomic is None else self._writing_at_once(run_id)
 
-        The store's transaction comes first: a ledger subscriber called inside may write another run, and two
-        locks taken in either order would be a deadlock.
-        """
-        with self._atomic(), self.locks.writing(run_id) as held:
-            yield held
+    @contextmanager
+    def _writing_at_once(self, run_id: str) -> Iterator[Writing]:
+        """The store's transaction comes before the lock: a ledger subscriber called inside may write another
+        run, and two locks taken in either order would be a deadlock."""
+        if self._atomic is not None:
+            with self._atomic(), self.locks.writing(run_id) as held:
+                yield held
 
     def update(self, run_id: str, change: Callable[[RunState], Transition | None]) -> RunState:
         """Apply a change from outside to the stored run; the run afterwards.

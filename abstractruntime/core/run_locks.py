@@ -7,9 +7,7 @@ process over the same run store share one lock per run for short writes, and one
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Hashable
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,18 +15,30 @@ from weakref import WeakKeyDictionary
 __all__ = ["RunLocks", "Writing", "locks_of"]
 
 
-@dataclass(slots=True)
 class Writing:
-    """A held write lock.
+    """The write lock of one run; holds it while used as a context. Reentrant.
 
     Attributes:
         writes: how often the run was written under it; grows when somebody writes from inside, for example a
             ledger subscriber that cancels the run at the sight of a record.
     """
 
-    lock: RLock
-    users: int = 0
-    writes: int = 0
+    __slots__ = ("_locks", "_run_id", "lock", "users", "writes")
+
+    def __init__(self, locks: RunLocks, run_id: str) -> None:
+        self._locks = locks
+        self._run_id = run_id
+        self.lock = RLock()
+        self.users = 0
+        self.writes = 0
+
+    def __enter__(self) -> Writing:
+        self.lock.acquire()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.lock.release()
+        self._locks.release(self._run_id, self)
 
 
 class RunLocks:
@@ -39,23 +49,22 @@ class RunLocks:
         self._writers: dict[str, Writing] = {}
         self._drivers: dict[str, object] = {}
 
-    @contextmanager
-    def writing(self, run_id: str) -> Iterator[Writing]:
-        """Nobody else writes this run meanwhile. Reentrant; a lock per run, so that a ledger subscriber may
-        act on another run."""
+    def writing(self, run_id: str) -> Writing:
+        """The lock to enter (once) for a write of this run. One per run, so that a ledger subscriber may act
+        on another run from inside."""
         with self._guard:
             held = self._writers.get(run_id)
             if held is None:
-                held = self._writers[run_id] = Writing(RLock())
+                held = self._writers[run_id] = Writing(self, run_id)
             held.users += 1
-        try:
-            with held.lock:
-                yield held
-        finally:
-            with self._guard:
-                held.users -= 1
-                if not held.users:
-                    del self._writers[run_id]
+        return held
+
+    def release(self, run_id: str, held: Writing) -> None:
+        """One user less; the last one takes the lock along."""
+        with self._guard:
+            held.users -= 1
+            if not held.users:
+                del self._writers[run_id]
 
     def take(self, run_id: str, driver: object) -> bool:
         """Make ``driver`` the one that drives the run; False if another does."""
