@@ -73,7 +73,7 @@ class Resumer:
         lease_s: float = 2.0,
         take_over_s: float = 30.0,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._store = store
         self._dispatcher = dispatcher
         self._timing = Timing.of(settings)
@@ -156,10 +156,10 @@ class Resumer:
         if channel == self._election.channel:
             self._election.hear(data)
             return
-        wait_key = channel.removeprefix(self._settings.event_channel)
+        wait_key = channel.removeprefix(self.settings.event_channel)
         is_active = self._election.is_active
         try:
-            event, has_id = parse_message(wait_key, data, max_bytes=self._settings.max_payload_bytes)
+            event, has_id = parse_message(wait_key, data, max_bytes=self.settings.max_payload_bytes)
         except InvalidInputError as exc:
             if is_active:
                 _refuse("published", channel, exc)
@@ -191,9 +191,9 @@ class Resumer:
     # -- the stream -------------------------------------------------------------------------------
 
     def _deliver_entry(self, entry_id: str, fields: Fields) -> bool:
-        name = f"{self._settings.event_stream}:{entry_id}"
+        name = f"{self.settings.event_stream}:{entry_id}"
         try:
-            event = parse_entry(fields, entry_name=name, max_bytes=self._settings.max_payload_bytes)
+            event = parse_entry(fields, entry_name=name, max_bytes=self.settings.max_payload_bytes)
         except InvalidInputError as exc:
             _refuse("stream", name, exc)
             return True
@@ -228,11 +228,11 @@ class Resumer:
     # -- the sweep --------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        while not self._stopping.wait(self._settings.sweep_interval):
+        while not self._stopping.wait(self.settings.sweep_interval):
             try:
-                sweep(self._store, self._dispatcher, self._timing, batch=self._settings.sweep_batch)
+                sweep(self._store, self._dispatcher, self._timing, batch=self.settings.sweep_batch)
             except RuntimeFault as exc:
-                logger.warning("sweep failed, next one in %g s: %s", self._settings.sweep_interval, exc)
+                logger.warning("sweep failed, next one in %g s: %s", self.settings.sweep_interval, exc)
 
 
 def _refuse(source: str, where: str, exc: InvalidInputError) -> None:

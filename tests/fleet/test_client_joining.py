@@ -9,12 +9,15 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
+from abstractruntime.app import App
 from abstractruntime.core.errors import ConfigurationError, RunConflictError, UnknownRunError
 from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 from tests.fleet.pump import Pump
-from tests.poll import eventually
+from tests.poll import aeventually, eventually
+from workers.aio_client import AsyncClient
 from workers.client import Client
+from workers.settings import Settings
 
 
 @pytest.fixture(params=["callers engine", "our engine"])
@@ -159,3 +162,34 @@ def test_another_database_system_is_refused(
     with other.connect() as connection, pytest.raises(ConfigurationError, match="must be the same database"):
         client.start("add", connection=connection)
     other.dispose()
+
+
+async def test_an_async_transaction(
+    fleet_settings: Settings, fleet_app: App, fleet_store: SqlCheckpointStore, pump: Pump
+) -> None:
+    pytest.importorskip("greenlet", reason="SQLAlchemy's asyncio needs it: sqlalchemy[asyncio]")
+    if fleet_store.database.dialect.name == "sqlite":
+        pytest.importorskip("aiosqlite")
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    url = fleet_store.database.url.render_as_string(hide_password=False)
+    engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"), poolclass=NullPool)
+    client = AsyncClient(fleet_app, settings=fleet_settings, store=fleet_store, dispatcher=pump)
+    async with engine.connect() as connection:
+        await connection.begin()
+        undone = await client.start("add", connection=connection)
+        await connection.rollback()
+    async with AsyncSession(engine) as session:
+        kept = await client.start("add", connection=session)
+        await session.commit()
+    await aeventually(lambda: _sent(pump, [kept]))
+    with pytest.raises(UnknownRunError):
+        await client.get(undone)
+    with pytest.raises(ConfigurationError, match="AsyncConnection or AsyncSession"):
+        await client.start("add", connection=engine)  # type: ignore[arg-type]
+    await engine.dispose()
+    await client.close()
+
+
+async def _sent(pump: Pump, ids: list[str]) -> bool:
+    return [message.run_id for message in pump.sent] == ids

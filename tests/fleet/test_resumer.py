@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.sql.store import SqlCheckpointStore
-from abstractruntime.testing.servers import ValkeyServer
+from abstractruntime.testing.servers import PostgresServer, ValkeyServer
 from tests.fleet.pump import Pump
 from tests.poll import eventually
 from workers import metrics
@@ -334,6 +334,34 @@ def test_redis_dies_and_comes_back(
     assert _event(client, pump, first) == {"n": 1}
     redis.xadd(settings.event_stream, {"wait_key": "order:2", "payload": "2"})
     eventually(lambda: client.get(second).status is not RunStatus.WAITING, timeout=30)
+
+
+@pytest.mark.chaos
+def test_the_database_is_away_while_events_arrive(
+    client: Client,
+    pump: Pump,
+    resumers: Resumers,
+    publish: Callable[..., int],
+    redis: Redis,
+    request: pytest.FixtureRequest,
+    fleet_store: SqlCheckpointStore,
+) -> None:
+    if fleet_store.database.dialect.name == "sqlite" or os.environ.get("DATABASE_URL"):
+        pytest.skip("needs a PostgreSQL server of its own")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    resumers.start(2)
+    run_id = _listener(client, pump)
+    server.kill()
+    try:
+        publish({"n": 1})
+        publish({"n": 2})
+        redis.xadd(resumers.all[0].settings.event_stream, {"wait_key": KEY, "payload": "3"})
+    finally:
+        server.ensure_running()
+    inbox = _settled(fleet_store, 3)
+    assert [payload["n"] for payload in inbox if isinstance(payload, dict)] == [1, 2]
+    assert len(inbox) == 3
+    assert _event(client, pump, run_id) in ({"n": 1}, 3)
 
 
 def _program(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
