@@ -13,8 +13,7 @@ from abstractruntime.core.models import RunState, RunStatus, StepRecord, StepSta
 
 from .base import DEFAULT_LIMIT, LedgerStore, RecordDicts, RunStore
 from .checkpoints import PriorResult
-from .copies import copy_run, copy_value
-from .json_text import encode
+from .copies import copy_run, copy_value, storable_run, storable_value
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
 
@@ -36,8 +35,7 @@ class InMemoryRunStore(RunStore):
         Raises:
             TypeError, InvalidInputError: it holds something that has no JSON form.
         """
-        encode(run.to_dict(), f"run '{run.run_id}'")  # only to refuse what durable stores would refuse
-        kept = copy_run(run)
+        kept = storable_run(run)
         with self._lock:
             self._runs[run.run_id] = kept
             self._versions[run.run_id] = self._versions.get(run.run_id, 0) + 1
@@ -142,8 +140,11 @@ class InMemoryLedgerStore(LedgerStore):
             TypeError, InvalidInputError: it holds something that has no JSON form.
         """
         kept = record.to_dict()
-        encode(kept, f"a ledger record of run '{record.run_id}' (node '{record.node_id}')")
-        kept["effect"], kept["result"] = copy_value(record.effect), copy_value(record.result)
+        what = f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
+        kept["effect"], kept["result"] = (
+            storable_value(record.effect, what),
+            storable_value(record.result, what),
+        )
         kept["status"] = record.status  # a member of the str enum, as readers of this store know it
         key = record.idempotency_key
         with self._lock:
