@@ -9,6 +9,7 @@ worker took over is not.
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from dataclasses import replace
 
 from abstractruntime.app import App, EffectBinding
@@ -138,7 +139,7 @@ class EffectRunner:
         heartbeat = Heartbeat(self._store, held, lease_s)
         context = EffectContext(held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted)
         with heartbeat.beating(quick=binding.quick), carrying_out(context):
-            return invoke(binding.handler, held.run, step.effect, step.next_node)
+            return invoke(binding.handler, held.run, _private(step.effect), step.next_node)
 
     # -- the outcome ----------------------------------------------------------------------------
 
@@ -146,40 +147,61 @@ class EffectRunner:
         self, held: Checkpoint, step: EffectStep, outcome: EffectOutcome, clock: StepClock
     ) -> Committed:
         """Commit the outcome, whatever people did to the run meanwhile; never if the claim is lost."""
-        env = clock.environment()
-        record = effect_record(held.run, step, outcome, env)
         try:
-            return self._commit_outcome(held, step, outcome, record, clock)
+            return self._commit_outcome(held, step, outcome, clock)
         except LostRace:
             pass
+        except (TypeError, ValueError) as exc:
+            return self._record_unstorable(held, step, exc, clock)
         for _ in range(MAX_RECORD_TRIES):
-            current = self._store.load(held.run.run_id)
-            if current is None or current.step is None or current.step.step_id != step.step_id:
-                metrics.count("effect_dropped", reason="fenced")
-                logger.warning("late outcome of %s of run %s refused", step.node_id, held.run.run_id)
-                raise LostRace
+            current = self._still_claimed(held.run.run_id, step)
             _carry_vars(held.run, current.run)
             try:
-                return self._commit_outcome(current, step, outcome, record, clock)
+                return self._commit_outcome(current, step, outcome, clock)
+            except LostRace:
+                continue
+            except (TypeError, ValueError) as exc:
+                return self._record_unstorable(held, step, exc, clock)
+        raise LostRace
+
+    def _record_unstorable(
+        self, held: Checkpoint, step: EffectStep, problem: Exception, clock: StepClock
+    ) -> Committed:
+        """What the handler answered, or left in the variables, has no JSON form: a failure like any other.
+        The variables are those from before the call (`spec/01 §19.6`)."""
+        outcome = EffectOutcome.failed(f"The effect handler's outcome can't be stored: {problem}")
+        for _ in range(MAX_RECORD_TRIES):
+            current = self._still_claimed(held.run.run_id, step)
+            try:
+                return self._commit_outcome(current, step, outcome, clock)
             except LostRace:
                 continue
         raise LostRace
+
+    def _still_claimed(self, run_id: str, step: EffectStep) -> Checkpoint:
+        """The run as stored, if the attempt is still ours to end."""
+        current = self._store.load(run_id)
+        if current is None or current.step is None or current.step.step_id != step.step_id:
+            metrics.count("effect_dropped", reason="fenced")
+            logger.warning("late outcome of %s of run %s refused", step.node_id, run_id)
+            raise LostRace
+        return current
 
     def _commit_outcome(
         self,
         current: Checkpoint,
         step: EffectStep,
         outcome: EffectOutcome,
-        record: StepRecord,
         clock: StepClock,
     ) -> Committed:
         run = current.run
+        env = clock.environment()
+        record = effect_record(run, step, outcome, env)
         if run.is_terminal:
             write = Write(before=current, run=run, records=[record])
             return self._commits.commit_write(write, Placement(), clock)
         if outcome.status == "failed" and step.attempt < step.max_attempts:
             return self._retry_later(current, step, record, clock)
-        env = clock.environment()
         change = effect_ended(_as_running(run), step, outcome, env)
         if is_paused(run) and change.run.status is RunStatus.RUNNING:
             change = Transition(hold(change.run, env), change.records)
@@ -205,6 +227,11 @@ class EffectRunner:
             due_at=place.due_at,
         )
         return self._commits.commit_write(write, place, clock)
+
+
+def _private(effect: Effect) -> Effect:
+    """The handler's own copy: what it does to the payload must not reach the ledger or a later attempt."""
+    return Effect(effect.type, deepcopy(effect.payload), effect.result_key)
 
 
 def _as_running(run: RunState) -> RunState:
