@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import uuid4
+from os import urandom
 
 from .models import utc_now, utc_now_iso
 
 __all__ = ["Environment"]
 
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+
 
 def _random_id() -> str:
-    return str(uuid4())
+    """A random UUID (version 4) as text. Each step takes one, and `uuid.uuid4` takes twice as long."""
+    digits = urandom(16).hex()
+    variant = _VARIANT[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)

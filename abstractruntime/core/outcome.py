@@ -95,6 +95,8 @@ def invoke(handler: BoundHandler, run: RunState, effect: Effect, default_next: s
 
 def _well_formed(outcome: object) -> EffectOutcome:
     """Objects with the fields of an `EffectOutcome` are accepted; an unknown status is a failure."""
+    if type(outcome) is EffectOutcome and outcome.status == "completed":
+        return outcome  # nearly always
     status = getattr(outcome, "status", None)
     if status is None:
         return EffectOutcome.failed(

@@ -217,3 +217,18 @@ def test_cost_of_the_lookup_does_not_grow_with_the_ledger(kernel: Kernel) -> Non
     kernel.ledger_store.list = counted
     kernel.go(flow(a=loop(EffectType.ANSWER_USER, lambda visit: {"message": visit}, times=50)))
     assert len(listed) <= 1
+
+
+@pytest.mark.parametrize("stores", ["memory", "sqlite"], indirect=True)
+def test_control_reads_are_cheap_where_the_store_has_versions(kernel: Kernel) -> None:
+    """No full load per step (`spec/01 §19.3`)."""
+    loaded = []
+    load = kernel.run_store.load
+
+    def counted(run_id: str) -> Any:
+        loaded.append(run_id)
+        return load(run_id)
+
+    kernel.run_store.load = counted
+    kernel.go(flow(a=loop(EffectType.ANSWER_USER, lambda visit: {"message": visit}, times=50)))
+    assert len(loaded) <= 2

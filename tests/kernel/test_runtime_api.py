@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 
@@ -16,6 +18,7 @@ from abstractruntime.core.runtime import (
     EffectOutcome,
     Runtime,
     _ensure_tool_calls_have_runtime_ids,
+    utc_now,
     utc_now_iso,
 )
 from abstractruntime.core.spec import RunContext
@@ -475,3 +478,19 @@ def test_runtimes_own_clock_and_ids() -> None:
 def test_outcome_constructors() -> None:
     assert EffectOutcome.completed() == EffectOutcome("completed")
     assert EffectOutcome.failed("e") == EffectOutcome("failed", None, None, "e")
+
+
+def test_ids_are_random_uuids() -> None:
+    ids = {Environment().new_id() for _ in range(200)}
+    assert len(ids) == 200
+    for text in ids:
+        parsed = UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 4, RFC_4122)
+
+
+def test_time_as_text_is_the_time() -> None:
+    for _ in range(100):
+        before, text, after = utc_now(), utc_now_iso(), utc_now()
+        assert before <= datetime.fromisoformat(text) + timedelta(microseconds=1)
+        assert datetime.fromisoformat(text) <= after
+        assert len(text) == len("2026-01-02T03:04:05.678901+00:00")
