@@ -80,6 +80,6 @@ def beat_command(*, log_level: str = "info", extra: Sequence[str] = ()) -> Comma
     return Command("celery", ("-q", "-A", "workers", "beat", *args, *extra))
 
 
-def resumer_command() -> Command:
+def resumer_command(*, log_level: str = "info") -> Command:
     """The process that turns published events into inbox events."""
-    return Command("workers.resumer")
+    return Command("workers.resumer", ("-l", log_level))

@@ -71,10 +71,13 @@ def beat(
 
 
 def resumer(
-    app: AppOption = None, database_url: DatabaseOption = None, redis_url: RedisOption = None
+    log_level: LogLevel = "info",
+    app: AppOption = None,
+    database_url: DatabaseOption = None,
+    redis_url: RedisOption = None,
 ) -> None:
     """Run a resumer: what is published on Redis becomes durable events."""
-    _become(resumer_command(), settings_from(app, database_url, redis_url))
+    _become(resumer_command(log_level=log_level), settings_from(app, database_url, redis_url))
 
 
 def _check_app(settings: Settings) -> None:

@@ -23,8 +23,9 @@ def main(claim_ids: list[str]) -> None:
     redis = Redis.from_url(os.environ["REDIS_URL"])
     for claim_id in claim_ids:
         channel = f"abstractruntime:event:payment:{claim_id}"
-        message = json.dumps({"transfer": f"T-{claim_id}"})
-        # PUBLISH tells how many listened. Nobody: say it again, it has not been heard.
+        # With an id of ours the event counts once, however often it is sent and whoever hears it.
+        message = json.dumps({"event_id": f"transfer-{claim_id}", "payload": {"transfer": f"T-{claim_id}"}})
+        # PUBLISH tells how many listened. Nobody: say it again.
         while redis.publish(channel, message) == 0:
             sleep(0.2)
         sleep(PAUSE_S)

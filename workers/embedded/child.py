@@ -53,6 +53,7 @@ class ChildProcess:
         ours.setblocking(False)
         self._lifeline = ours
         self._ready = False
+        self._closed = False
         self.started_at = time.monotonic()
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._on_line = on_line
@@ -66,7 +67,7 @@ class ChildProcess:
 
     def is_ready(self) -> bool:
         """Whether it has said that it is at work."""
-        if not self._ready:
+        if not self._ready and not self._closed:
             with suppress(BlockingIOError, ConnectionError):
                 self._ready = self._lifeline.recv(1) == READY
         return self._ready
@@ -109,6 +110,7 @@ class ChildProcess:
     def close(self) -> None:
         """After its end: read its last words and give its descriptors back."""
         self._reader.join(_OUTPUT_PATIENCE_S)
+        self._closed = True
         self._lifeline.close()
         if not self._reader.is_alive() and self._process.stdout is not None:
             self._process.stdout.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.migrate import upgrade
 from abstractruntime.testing.valkey import ValkeyServer
 
+from ..dispatch import signals_client
 from ..roles import Role, beat_command, resumer_command, worker_command
 from ..settings import Settings, load_settings
 from .errors import EmbeddedFleetError
@@ -23,6 +25,7 @@ from .supervisor import FLEET, Member, OnLine, ProcessInfo, Supervisor
 __all__ = ["EmbeddedFleet", "default_tick_workers"]
 
 _START_TIMEOUT_S = 60.0
+_LISTENER_POLL_S = 0.05
 
 
 def default_tick_workers() -> int:
@@ -114,6 +117,7 @@ class EmbeddedFleet:
             )
             started.callback(supervisor.stop)
             supervisor.start(timeout)
+            self._await_listener(supervisor, self._settings, timeout)
             self._supervisor = supervisor
             self._running = started.pop_all()
 
@@ -177,6 +181,16 @@ class EmbeddedFleet:
         started.callback(server.stop)
         return server.url
 
+    def _await_listener(self, supervisor: Supervisor, settings: Settings, timeout: float) -> None:
+        """What is published after `start` must be heard: wait for the resumer's subscription."""
+        with signals_client(settings) as client:
+            deadline = time.monotonic() + timeout
+            while client.pubsub_numpat() == 0:
+                if supervisor.broken.wait(_LISTENER_POLL_S):
+                    raise EmbeddedFleetError(supervisor.failure or "a process could not start")
+                if time.monotonic() > deadline:
+                    raise EmbeddedFleetError(f"The resumer does not listen after {timeout:g} s")
+
     def _own_broker(self) -> dict[str, object]:
         # A broker named in the environment belongs to another fleet than the Valkey started here.
         return {"broker_url": None} if self._redis_url is None else {}
@@ -194,7 +208,7 @@ class EmbeddedFleet:
             *members,
             Member("effects", effects),
             Member("beat", beat_command(log_level=self._log_level)),
-            Member("resumer", resumer_command()),
+            Member("resumer", resumer_command(log_level=self._log_level)),
         ]
 
     def _child_environment(self, settings: Settings) -> dict[str, str]:

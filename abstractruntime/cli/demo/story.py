@@ -164,7 +164,7 @@ def _report(view: View, found: Audit, story: _Story) -> None:
         f"steps         {found.steps} effect steps and ends, {found.commits} committed: {_ratio(found)} each"
     )
     view.say(f"outside       {found.calls} calls, {found.keys} idempotency keys, {found.repeated} seen twice")
-    view.say(f"crash         kill -9 of pid {story.killed_pid}; {found.redone} step(s) begun again elsewhere")
+    view.say(f"crash         {_crash(found, story)}")
     rate = story.commits / story.took_s if story.took_s else 0.0
     view.say(f"time          {story.took_s:.1f} s, {story.commits} commits, {rate:.0f}/s")
     view.say("")
@@ -174,6 +174,13 @@ def _report(view: View, found: Audit, story: _Story) -> None:
     view.say(f"{len(found.violations)} thing(s) did not hold:", style="bold red")
     for violation in found.violations[:20]:
         view.say(f"  - {violation}", style="red")
+
+
+def _crash(found: Audit, story: _Story) -> str:
+    if story.killed_pid is None:
+        return "none: it ended before half way"
+    again = f"; {found.redone} call(s) begun again" if found.redone else ""
+    return f"kill -9 of pid {story.killed_pid} half way; what it held was taken over{again}"
 
 
 def _ratio(found: Audit) -> str:
