@@ -32,6 +32,8 @@ def test_the_wheel_holds_the_three_packages_and_their_data(built: Path) -> None:
         "abstractruntime/py.typed",
         "workers/celery_app.py",
         "beat_schedule.py",
+        "abstractruntime/examples/expenses/claims.csv",
+        "abstractruntime/examples/expenses/flows.py",
     ):
         assert name in names
     assert any(name.startswith("abstractruntime/storage/sql/migrations/") for name in names)

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from abstractruntime.app import load_app
@@ -22,8 +23,10 @@ from .view import Progress, View, make_view
 
 __all__ = ["play"]
 
-_LOOK_S = 0.25
-_SPEED_OVER = 8  # looks
+_LOOK_S = 0.1
+_LOOKS_PER_PICTURE = 3
+_SPEED_OVER = 8  # pictures
+_COMMITS_PER_CLAIM = 15  # about, with its receipt: tells when half of the work is done
 _TERMINAL = (RunStatus.COMPLETED.value, RunStatus.FAILED.value, RunStatus.CANCELLED.value)
 
 
@@ -43,7 +46,7 @@ def play(folder: Path, *, claims: int, timeout_s: float, kept: bool) -> bool:
                 story = _Story(scene, client, view, script)
                 story.run(timeout_s)
                 found = audit(client, script, story.fates, scene.calls())
-        _report(view, found, story)
+    _report(view, found, story)
     if kept:
         view.say(f"kept: cd {folder} && abstractruntime runs list")
     return not found.violations
@@ -96,7 +99,11 @@ class _Story:
         )
 
     def _watch(self, timeout_s: float, approver: Approver) -> None:
-        while True:
+        for look in count():
+            self._kill_half_way()
+            time.sleep(_LOOK_S)
+            if look % _LOOKS_PER_PICTURE:
+                continue
             progress = self._look()
             self._view.show(progress)
             if progress.claims_ended >= progress.claims:
@@ -110,17 +117,15 @@ class _Story:
             if time.monotonic() - self.began > timeout_s:
                 self._view.say(f"not done after {timeout_s:g} s", style="red")
                 return
-            if self.killed_pid is None and progress.claims_ended * 2 >= progress.claims:
-                self.killed_pid = self._scene.fleet.kill_worker("ticks-1")
-                self._view.say(
-                    f"half way: kill -9 {self.killed_pid} (tick worker 'ticks-1')", style="bold red"
-                )
-            time.sleep(_LOOK_S)
+
+    def _kill_half_way(self) -> None:
+        self.commits = commit_count(self._client.store.database)
+        if self.killed_pid is None and self.commits * 2 >= len(self._script) * _COMMITS_PER_CLAIM:
+            self.killed_pid = self._scene.fleet.kill_worker("ticks-1")
+            self._view.say(f"half way: kill -9 {self.killed_pid} (tick worker 'ticks-1')", style="bold red")
 
     def _look(self) -> Progress:
-        database = self._client.store.database
-        found = health(database, late_s=60.0)
-        self.commits = commit_count(database)
+        found = health(self._client.store.database, late_s=60.0)
         now = time.monotonic()
         self._speeds.append((now, self.commits))
         (then, before), span = self._speeds[0], now - self._speeds[0][0]
