@@ -73,7 +73,6 @@ class NoSignatureThree(NoSignature):
 @pytest.mark.parametrize(
     "handler",
     [two, two_and_keyword_only, two_and_keywords, TwoObject(), ThreeObject().method, NoSignature()],
-    ids=repr,
 )
 def test_called_with_two_arguments(kernel: Kernel, handler: Any) -> None:
     assert kernel.use(effect_handlers={LLM: handler}).go(WORKFLOW).output == {"out": {"args": 2}}
@@ -89,7 +88,6 @@ def test_called_with_two_arguments(kernel: Kernel, handler: Any) -> None:
         NoSignatureThree(),
         functools.partial(lambda x, a, b, c: three(a, b, c), 0),
     ],
-    ids=repr,
 )
 def test_called_with_three_arguments(kernel: Kernel, handler: Any) -> None:
     state = kernel.use(effect_handlers={LLM: handler}).go(WORKFLOW)
