@@ -1,0 +1,82 @@
+"""Thousands of seeds keep every invariant; every deliberate mistake is found."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from .breakages import BREAKAGES
+from .profile import Profile
+from .seeds import Outcome, simulate
+
+SEEDS = int(os.environ.get("SEEDS", "2000"))
+FIRST = int(os.environ.get("FIRST_SEED", "0"))
+CHUNK = max(1, SEEDS // 20)
+
+ROUGH = Profile(workers=4, actions=150, switch=0.1, slow=0.6, freeze=0.3)
+EVENTS = Profile(
+    workers=4, actions=120, switch=0.25, freeze=0.1, crash=0.0, focus="events", names=("a",), sessions=("s0",)
+)
+EFFECTS = Profile(workers=6, actions=150, switch=0.05, slow=0.9, freeze=0.4, focus="effects", control=4.0)
+CHILDREN = Profile(workers=4, actions=150, switch=0.1, focus="children", control=4.0)
+
+SHARPEST = {
+    "no_lock_on_events": EVENTS,
+    "no_inbox": EVENTS,
+    "events_not_marked_as_consumed": EVENTS,
+    "no_guard_against_completed": EFFECTS,
+    "no_version_check": EFFECTS,
+    "outcomes_not_fenced": EFFECTS,
+    "outcomes_dropped_in_a_race": EFFECTS,
+    "orders_overwritten": EFFECTS,
+    "poison_never_stops": EFFECTS,
+    "parents_not_told": CHILDREN,
+    "unpaused_parents_not_told": CHILDREN,
+}
+"""The profile under which a mistake shows soonest; the others show under any."""
+
+
+@pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, CHUNK))
+def test_every_invariant_holds(first: int) -> None:
+    for seed in range(first, min(first + CHUNK, FIRST + SEEDS)):
+        outcome = simulate(seed)
+        if outcome.broken:
+            pytest.fail(simulate(seed, trace=True).report(), pytrace=False)
+
+
+def test_seed_is_replayed_exactly() -> None:
+    for seed in range(20):
+        assert simulate(seed, trace=True).trace == simulate(seed, trace=True).trace
+
+
+def test_processes_die_and_interleave() -> None:
+    """A simulation in which nothing happens proves nothing."""
+    outcomes = [simulate(seed) for seed in range(60)]
+    assert sum(outcome.crashes for outcome in outcomes) > 30
+    assert sum(outcome.switches for outcome in outcomes) > 1000
+    assert sum(outcome.calls for outcome in outcomes) > 60
+
+
+def test_without_faults_messages_alone_do_it() -> None:
+    """The sweep is for what was lost: where nothing is lost it sends nothing but timers."""
+    calm = Profile(workers=3, actions=80, switch=0.0, slow=0.0, patient=True).without_faults()
+    for seed in range(40):
+        outcome = simulate(seed, profile=calm)
+        assert not outcome.broken, outcome.report()
+        assert outcome.redelivered == 0, f"seed {seed}: the sweep sent {outcome.redelivered} message(s) again"
+
+
+@pytest.mark.parametrize("name", sorted(BREAKAGES))
+def test_deliberate_mistake_is_found(name: str) -> None:
+    outcome = _first_broken(name, SHARPEST.get(name, ROUGH))
+    assert outcome is not None, f"{name}: no seed was broken by it"
+
+
+def _first_broken(name: str, profile: Profile) -> Outcome | None:
+    with BREAKAGES[name]():
+        for seed in range(150):
+            outcome = simulate(seed, profile=profile)
+            if outcome.broken:
+                return outcome
+    return None
