@@ -12,8 +12,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .environment import Environment
 from .errors import UnknownRunError, WaitMismatchError
 from .models import RunState, RunStatus, StepRecord
+from .repair import missing_closing
+from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
 from .step_stamp import is_same_step
 from .traces import attach_traces, renew_traces
@@ -168,6 +171,15 @@ class Persistence:
         if refusal is not None:
             raise refusal
         return self.with_traces(run)
+
+    def repair(self, run_id: str, env: Environment) -> int:
+        """Append the closing records that a lost process left out; how many."""
+        with self.writing(run_id):
+            tail = ReuseLookup(self.ledger_store, run_id).tail()
+            missing = missing_closing(self.load(run_id), tail, env)
+            for record in missing:
+                self.ledger_store.append(record)
+        return len(missing)
 
     def commit(self, seen: Seen, made: Transition, driver: object) -> Seen:
         """Write a step's transition; if somebody else has taken the step or stopped the run, write nothing.

@@ -63,7 +63,7 @@ class ReuseLookup:
 
     def failed(self, key: str) -> PriorFailure | None:
         """The failed attempt of this key that the ledger ends with, if it does (`spec/01 §19.13`)."""
-        for record in reversed(self._tail()):
+        for record in reversed(self.tail()):
             effect = record.get("effect") or {}
             if effect.get("type") in _CONTROL_VERBS:
                 continue
@@ -75,7 +75,8 @@ class ReuseLookup:
                 return None
         return None
 
-    def _tail(self) -> Sequence[Mapping[str, Any]]:
+    def tail(self) -> Sequence[Mapping[str, Any]]:
+        """The run's last records, a few of them, in order."""
         count, list_after = getattr(self._ledger, "count", None), getattr(self._ledger, "list_after", None)
         if count is None or list_after is None:
             return self._ledger.list(self._run_id)[-TAIL:]

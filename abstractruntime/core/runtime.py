@@ -305,6 +305,17 @@ class Runtime:
             run_id, lambda run: None if run.is_terminal else transition.failed(run, error, self.environment)
         )
 
+    def repair_ledger(self, run_id: str) -> int:
+        """Append the completion record and status event that a terminal run lacks because its process died.
+
+        For hosts to call when they start, over stores that write run and ledger separately (memory, files);
+        on a store with transactions there is never anything to do. Running it twice changes nothing.
+
+        Returns:
+            the number of records appended (0 to 2).
+        """
+        return self._stores.repair(run_id, self.environment)
+
     def update_limits(self, run_id: str, updates: dict[str, Any]) -> None:
         """Set known keys of ``_limits``; others are ignored, values are not checked (`spec/01 §9.9`)."""
         self._stores.update(run_id, lambda run: control.limits_updated(run, updates, self.environment))

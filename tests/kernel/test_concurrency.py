@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core.drive import Drive
 from abstractruntime.core.models import EffectType, RunState, RunStatus, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.spec import RunContext
@@ -102,34 +103,54 @@ def test_concurrent_resumes_have_one_winner(kernel: Kernel) -> None:
         assert winners[0].output == {"out": kernel.ledger(run_id)[2]["effect"]["payload"]["payload"]}
 
 
-@pytest.mark.parametrize("moment", ["resume", "unpause"])
-def test_whoever_makes_a_run_go_on_finds_it_free(kernel: Kernel, moment: str) -> None:
+def linger(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Threads named ``parker`` stay at the end of their tick, as an unlucky schedule may have them do."""
+    arrived, leave = threading.Event(), threading.Event()
+    take_steps = Drive.take_steps
+
+    def lingering(drive: Drive, max_steps: int) -> RunState:
+        state = take_steps(drive, max_steps)
+        if threading.current_thread().name == "parker":
+            arrived.set()
+            assert leave.wait(30)
+        return state
+
+    monkeypatch.setattr(Drive, "take_steps", lingering)
+    return arrived, leave
+
+
+def test_whoever_resumes_a_run_finds_it_free(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver that parked the run may not be out of its tick yet; the run must not stay undriven."""
+    arrived, leave = linger(monkeypatch)
     workflow = flow(a=asks(EffectType.WAIT_EVENT, {"wait_key": "k"}), done=done)
-    parked, proceed = threading.Event(), threading.Event()
-    save = kernel.run_store.save
-
-    def slow_way_out(run: RunState) -> None:
-        save(run)
-        if run.status is RunStatus.WAITING and threading.current_thread().name == "parker":
-            parked.set()
-            assert proceed.wait(30)
-
     run_id = kernel.start(workflow)
-    if moment == "unpause":
-        kernel.runtime.pause_run(run_id)
-
-    kernel.run_store.save = slow_way_out
     parker = threading.Thread(target=kernel.tick, args=(workflow, run_id), name="parker")
-    if moment == "unpause":
-        kernel.runtime.resume_run(run_id)
     parker.start()
-    assert parked.wait(30)
-    with ThreadPoolExecutor(1) as pool:
-        resumed = pool.submit(kernel.resume, workflow, run_id, 1)
-        proceed.set()
-        assert resumed.result(30).output == {"out": 1}
+    assert arrived.wait(30)
+    assert kernel.resume(workflow, run_id, 1).output == {"out": 1}
+    leave.set()
     parker.join(30)
+    assert kernel.kinds(run_id).count("completion") == 1
+
+
+def test_whoever_unpauses_a_run_finds_it_free(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, leave = linger(monkeypatch)
+
+    def node(run: RunState, context: RunContext) -> StepPlan:
+        if threading.current_thread().name == "parker":
+            kernel.runtime.pause_run(run.run_id)
+        return done(run, context)
+
+    workflow = flow(a=node)
+    run_id = kernel.start(workflow)
+    parker = threading.Thread(target=kernel.tick, args=(workflow, run_id), name="parker")
+    parker.start()
+    assert arrived.wait(30)
+    kernel.runtime.resume_run(run_id)
+    assert kernel.tick(workflow, run_id).status is RunStatus.COMPLETED
+    leave.set()
+    parker.join(30)
+    assert kernel.kinds(run_id).count("completion") == 1
 
 
 def test_a_cancelled_run_is_never_overwritten(kernel: Kernel) -> None:

@@ -262,8 +262,24 @@ def test_wait_begun_during_a_pause_is_begun_again(kernel: Kernel) -> None:
     assert kernel.kinds(state.run_id) == ["pause", *pair, "unpause", *pair]
 
 
-def test_control_between_two_steps_is_seen_before_the_next_node(kernel: Kernel) -> None:
-    """Struck by the very write that commits the step."""
+def test_control_between_two_steps_is_seen_before_the_next_node(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def second(run: RunState, context: RunContext) -> StepPlan:
+        ran.append("second")
+        return done(run, context)
+
+    workflow = flow(a=goes("b"), b=second)
+    run_id = kernel.start(workflow)
+    # The first thing that happens after a commit; nothing a host has is called there.
+    monkeypatch.setattr(kernel.runtime._stores, "renew_traces", lambda run: pause(kernel, run.run_id))
+    state = kernel.tick(workflow, run_id)
+    assert (ran, state.status, state.current_node) == ([], RunStatus.WAITING, "b")
+
+
+def test_control_by_the_very_write_that_commits_a_step(kernel: Kernel) -> None:
     ran: list[str] = []
 
     def second(run: RunState, context: RunContext) -> StepPlan:

@@ -233,3 +233,15 @@ def test_result_in_vars_and_in_ledger_are_different_objects(kernel: Kernel) -> N
     run_id = kernel.go(workflow).run_id
     assert kernel.ledger(run_id)[1]["result"]["message"] == "hi"
     assert kernel.runtime.get_node_trace(run_id, "a")["steps"][0]["result"]["message"] == "hi"
+
+
+def test_what_a_node_does_to_a_result_does_not_reach_the_handler(kernel: Kernel) -> None:
+    def changes(run: RunState, context: RunContext) -> StepPlan:
+        run.vars["out"]["items"].append(2)
+        return StepPlan(run.current_node, next_node="done")
+
+    kept = {"items": [1]}
+    kernel.use(effect_handlers={EffectType.LLM_CALL: lambda run, effect: EffectOutcome.completed(kept)})
+    workflow = flow(a=asks(EffectType.LLM_CALL, {}, then="b"), b=changes, done=done)
+    assert kernel.go(workflow).output == {"out": {"items": [1, 2]}}
+    assert kept == {"items": [1]}

@@ -347,6 +347,7 @@ def test_resume_shares_nothing_with_its_caller(kernel: Kernel) -> None:
     state = kernel.resume(ASK, run_id, payload, max_steps=0)
     payload["items"].append(2)
     state.vars["out"]["items"].append(3)
+    assert payload == {"items": [1, 2]}
     assert kernel.state(run_id).vars["out"] == {"items": [1]}
     assert kernel.ledger(run_id)[2]["effect"]["payload"]["payload"] == {"items": [1]}
 
