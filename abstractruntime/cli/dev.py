@@ -37,13 +37,20 @@ def dev(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Valkey's port on 127.0.0.1; default: a free one.")
     ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another database than SQLite in --directory.")
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Redis of your own instead of the Valkey.")
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show all that the processes say.")
     ] = False,
 ) -> None:
     """Run a whole fleet here: Valkey, SQLite, workers, beat and resumer. Ctrl-C stops it, runs go on later.
 
-    All data is in --directory; start it there again, and every unfinished run goes on.
+    All data is in --directory; start it there again, and every unfinished run goes on. DATABASE_URL and
+    REDIS_URL of the environment are not used: they may be production's.
     """
     from abstractruntime.app import load_app
     from workers.embedded import EmbeddedFleet
@@ -57,6 +64,8 @@ def dev(
         tick_workers=workers,
         effect_threads=effects,
         port=port,
+        database_url=database_url,
+        redis_url=redis_url,
         on_line=output.line,
         verbose=verbose,
     )

@@ -60,7 +60,6 @@ def test_one_line_says_what_is_wrong(command: Command, database: str, args: list
 
 USAGE = [
     ["nonsense"],
-    ["runs"],
     ["runs", "show"],
     ["runs", "start", "plain", "--nonsense"],
     ["runs", "list", "--status", "asleep"],

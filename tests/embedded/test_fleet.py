@@ -123,3 +123,13 @@ def test_the_record_is_private_and_an_unreadable_one_is_no_record(tmp_path: Path
     assert (tmp_path / "fleet.json").stat().st_mode & 0o077 == 0
     (tmp_path / "fleet.json").write_text("{")
     assert FleetRecord.read(tmp_path) is None
+
+
+def test_with_database_and_redis_of_ones_own_it_starts_no_valkey(
+    make_fleet: MakeFleet, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    fleet = make_fleet(database_url=database_url, redis_url=redis_url)
+    fleet.start()
+    assert not (tmp_path / "fleet" / "valkey").exists()
+    with Client(settings=fleet.settings) as client:
+        assert client.wait(client.start("count", {"up_to": 3}), 30).output == {"count": 3}

@@ -49,6 +49,7 @@ class EmbeddedFleet:
         redis_url: a Redis of your own instead of the Valkey from the wheel.
         working_directory: where children run and import the App from; default: the current one.
         environment: further variables for the children, e.g. ``ABSTRACTRUNTIME_LEASE``.
+        die_with_parent: Valkey, too, dies with the process that started it.
         on_line: receives ``(process, line)`` of all output; default: nothing is shown.
         verbose: children log at level info instead of warning.
 
@@ -68,6 +69,7 @@ class EmbeddedFleet:
         redis_url: str | None = None,
         working_directory: Path | str | None = None,
         environment: Mapping[str, str] | None = None,
+        die_with_parent: bool = False,
         on_line: OnLine | None = None,
         verbose: bool = False,
     ) -> None:
@@ -80,6 +82,7 @@ class EmbeddedFleet:
         self._redis_url = redis_url
         self._cwd = Path(working_directory or Path.cwd()).absolute()
         self._environment = dict(environment or {})
+        self._die_with_parent = die_with_parent
         self._on_line = on_line or (lambda name, line: None)
         self._log_level = "info" if verbose else "warning"
         self._settings: Settings | None = None
@@ -175,7 +178,12 @@ class EmbeddedFleet:
     # -- parts ----------------------------------------------------------------------------------
 
     def _start_valkey(self, started: ExitStack) -> str:
-        server = ValkeyServer(self.directory / "valkey", port=self._port, append_only=True)
+        server = ValkeyServer(
+            self.directory / "valkey",
+            port=self._port,
+            append_only=True,
+            die_with_parent=self._die_with_parent,
+        )
         if server.adopt_or_start():
             self._on_line(FLEET, f"took over the running Valkey (pid {server.pid})")
         started.callback(server.stop)

@@ -42,6 +42,7 @@ class Scene:
                 self._folder / ".abstractruntime",
                 working_directory=self._folder,
                 tick_workers=2,
+                die_with_parent=True,
                 environment={**_TIMING, "EXPENSES_URL": self._service_url},
                 on_line=self._on_line,
             )
