@@ -54,7 +54,7 @@ class Profile:
         """The profile of a seed."""
         profile = cls(
             workers=rng.choice((1, 2, 3, 4, 6)),
-            actions=rng.choice((40, 80, 120, 160)),
+            actions=rng.choice((40, 70, 100, 140)),
             max_steps=rng.choice((1, 1, 1, 3)),
             serial=rng.random() < 0.25,
             switch=rng.choice((0.0, 0.03, 0.1, 0.2)),

@@ -44,7 +44,6 @@ REFUSALS = (InvalidInputError, UnknownRunError, WaitMismatchError)
 
 RACY = frozenset({"db.update", "db.commit", "db.waiting_on", "node"})
 """Between what a process has seen and what it makes of it: interrupted more often than elsewhere."""
-_SWITCHES = {"effect.inside": "slow"}
 
 
 class Trace:
@@ -188,14 +187,23 @@ class World:
             return
         if fiber.dead_now:
             raise Crash(name)
-        if self.chance("crash"):
+        # One draw for all that may happen: points are the simulation's hot path.
+        profile, draw = self.profile, self.rng.random()
+        draw -= profile.crash
+        if draw < 0.0:
             self.trace(f"CRASH at {name}")
             fiber.dead_now = True
             raise Crash(name)
-        if name.startswith("db.") and self.chance("cut"):
-            self.trace(f"connection lost at {name}")
-            raise DatabaseGone(name)
-        if self.chance(_SWITCHES.get(name, "switch")) or (name in RACY and self.chance("switch")):
+        if name.startswith("db."):
+            draw -= profile.cut
+            if draw < 0.0:
+                self.trace(f"connection lost at {name}")
+                raise DatabaseGone(name)
+        if name == "effect.inside":
+            draw -= profile.slow
+        else:
+            draw -= profile.switch * (2 if name in RACY else 1)
+        if draw < 0.0:
             self.switches += 1
             fiber.frozen = self.chance("freeze")
             if self.trace:
