@@ -9,8 +9,10 @@ worker took over is not.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from time import monotonic, sleep
 
 from abstractruntime.app import App, EffectBinding
 from abstractruntime.core import faults
@@ -18,6 +20,7 @@ from abstractruntime.core.control import hold, is_paused
 from abstractruntime.core.effect_context import EffectContext, carrying_out
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.environment import Environment
+from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
 from abstractruntime.core.models import Effect, RunState, RunStatus, StepRecord
 from abstractruntime.core.outcome import EffectOutcome, invoke
 from abstractruntime.core.transition import Transition, effect_ended, effect_record
@@ -36,6 +39,15 @@ logger = logging.getLogger(__name__)
 
 Committed = tuple[Checkpoint, list[Message]]
 MAX_RECORD_TRIES = 20
+OUTCOME_PATIENCE_S = 60.0
+
+
+def backoffs() -> Iterator[float]:
+    """Growing pauses in seconds, without end."""
+    pause = 0.05
+    while True:
+        yield pause
+        pause = min(pause * 2, 2.0)
 
 
 class EffectRunner:
@@ -146,7 +158,26 @@ class EffectRunner:
     def _record(
         self, held: Checkpoint, step: EffectStep, outcome: EffectOutcome, clock: StepClock
     ) -> Committed:
-        """Commit the outcome, whatever people did to the run meanwhile; never if the claim is lost."""
+        """Commit the outcome, whatever people did to the run meanwhile; never if the claim is lost.
+
+        An outcome that was obtained is not thrown away because the database is away for a moment
+        (`DESIGN §1.3`): the commit is tried again for as long as somebody may wait for it.
+        """
+        deadline = monotonic() + OUTCOME_PATIENCE_S
+        for pause in backoffs():
+            try:
+                return self._record_once(held, step, outcome, clock)
+            except (ServiceUnavailableError, ConcurrentUpdateError):
+                if monotonic() > deadline:
+                    raise
+                logger.warning("outcome of %s of run %s not stored yet", step.node_id, held.run.run_id)
+                metrics.count("outcome_retried")
+                sleep(pause)
+        raise AssertionError("backoffs never end")
+
+    def _record_once(
+        self, held: Checkpoint, step: EffectStep, outcome: EffectOutcome, clock: StepClock
+    ) -> Committed:
         try:
             return self._commit_outcome(held, step, outcome, clock)
         except LostRace:

@@ -8,11 +8,12 @@ import pytest
 
 from abstractruntime.app import App, NodeRetry
 from abstractruntime.core.effect_context import current_effect
-from abstractruntime.core.errors import FailRun
+from abstractruntime.core.errors import FailRun, ServiceUnavailableError
 from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.policy import RetryPolicy
 from abstractruntime.core.spec import RunContext, WorkflowSpec
+from abstractruntime.storage.checkpoints import Write, Written
 from workers.hints import Announcement, Hint
 
 from .bench import Bench
@@ -316,3 +317,27 @@ def test_equal_effects_of_one_node_are_carried_out_once() -> None:
     bench.drain()
     assert bench.run(run_id).output == {"result": {"n": 1}}
     assert calls == [1]
+
+
+def test_an_outcome_is_kept_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    refused: list[int] = []
+    bench = one_node(call)
+    commit = bench.store.commit
+
+    def away_for_the_outcome(write: Write) -> Written:
+        if calls and len(refused) < 2:
+            refused.append(1)
+            raise ServiceUnavailableError("the database is away")
+        return commit(write)
+
+    @bench.app.effect(EffectType.TOOL_CALLS)
+    def handler(run: RunState, effect: Effect) -> EffectOutcome:
+        calls.append(1)
+        return EffectOutcome.completed({"ok": 1})
+
+    monkeypatch.setattr(bench.store, "commit", away_for_the_outcome)
+    run_id = bench.start("w")
+    bench.drain()
+    assert bench.run(run_id).output == {"result": {"ok": 1}}
+    assert (len(calls), len(refused)) == (1, 2)
