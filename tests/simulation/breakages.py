@@ -9,10 +9,13 @@ from typing import Any
 from unittest.mock import patch
 
 from abstractruntime.core.models import RunState
+from abstractruntime.schedule import Schedule
 from abstractruntime.storage.checkpoints import Checkpoint, Task, Write, Written
 from workers import control as client_control
 from workers import engine as engine_module
+from workers import schedules
 from workers.commits import Batch, Commits
+from workers.deployment import Deployment
 from workers.effects import EffectRunner
 from workers.placement import Placement, placement, timer
 
@@ -225,4 +228,19 @@ def timers_forgotten() -> Iterator[None]:
         return replace(timer(due_at, now, timing), wake_at=None)
 
     with patch("workers.placement.timer", hint_only):
+        yield
+
+
+@_breakage
+def schedules_move_on_first() -> Iterator[None]:
+    """A schedule's cursor moves on before its occurrences are started."""
+
+    def careless(deployment: Deployment, schedule: Schedule) -> int:
+        store = deployment.store
+        seen, now = store.schedule_cursor(schedule.schedule_id), store.now()
+        store.advance_schedule(schedule.schedule_id, seen=seen, to=now)
+        times = schedule.occurrences(seen, now)
+        return sum(schedules._start(deployment, schedule, nominal) for nominal in times)
+
+    with patch.object(schedules, "_fire", careless):
         yield

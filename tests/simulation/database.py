@@ -186,10 +186,12 @@ class SimulatedDatabase:
         return self.inner.status_counts()
 
     def schedule_cursor(self, schedule_id: str) -> float:
-        return self.inner.schedule_cursor(schedule_id)
+        with self._statement("cursor"):
+            return self.inner.schedule_cursor(schedule_id)
 
     def advance_schedule(self, schedule_id: str, *, seen: float, to: float) -> bool:
-        return self.inner.advance_schedule(schedule_id, seen=seen, to=to)
+        with self._statement("advance"):
+            return self.inner.advance_schedule(schedule_id, seen=seen, to=to)
 
     def now(self) -> float:
         return self.clock()

@@ -11,14 +11,12 @@ from abstractruntime.core.control import is_paused
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.resume import wait_keys
 from abstractruntime.storage.checkpoints import Checkpoint, RunFilter
+from workers.schedules import occurrence_run_id
 
 from .journal import STATUS_KEY, History
 from .world import World
 
 __all__ = ["check"]
-
-MOST_ATTEMPTS = 6
-"""Three tries that fail, three that lose their worker."""
 
 Record = dict[str, Any]
 
@@ -44,6 +42,7 @@ def check(world: World) -> list[str]:
         ):
             broken.append(found + where)
     broken += _calls(world)
+    broken += _occurrences(world)
     return broken
 
 
@@ -67,8 +66,6 @@ def _attempts(run: RunState, ledger: list[Record]) -> Iterator[str]:
         step, key, status = record["step_id"], record["idempotency_key"], record["status"]
         if (record["effect"] or {}).get("type") == "retry":
             last.clear()
-        if record["attempt"] > MOST_ATTEMPTS:
-            yield f"attempt {record['attempt']} of {record['node_id']}: it should have been stopped before"
         if key is None or _is_status_event(record):
             continue
         if status == "started":
@@ -209,6 +206,15 @@ def _tree(world: World, run: RunState) -> Iterator[str]:
         is_open = child.status in (RunStatus.RUNNING, RunStatus.WAITING)
         if is_open and not world.journal.runs[child.run_id].retries:
             yield f"its child {child.run_id} outlives the cancellation"
+
+
+def _occurrences(world: World) -> Iterator[str]:
+    """Whatever number of beats there was, each occurrence that is past was started."""
+    for schedule in world.schedules:
+        seen = world.database.inner.schedule_cursor(schedule.schedule_id)
+        for nominal in schedule.occurrences(world.first_pulse or seen, seen):
+            if occurrence_run_id(schedule.schedule_id, nominal) not in world.journal.runs:
+                yield f"occurrence {nominal} of schedule {schedule.schedule_id} was not started"
 
 
 def _calls(world: World) -> Iterator[str]:

@@ -16,6 +16,8 @@ from .fibers import Fibers
 __all__ = ["STATUS_KEY", "Accepted", "History", "Journal", "effect_type"]
 
 STATUS_KEY = "system:terminal_status:"
+MOST_ATTEMPTS = 6
+"""Three tries that fail, three that lose their worker."""
 EXPIRING_S = 500.0
 """An event this close to its end of life may have been seen as expired by a slow transaction."""
 _OUTCOMES = frozenset({"completed", "waiting", "failed"})
@@ -200,6 +202,8 @@ class Journal:
     def _note_records(self, history: History, records: list[StepRecord]) -> None:
         for record in records:
             history.records.append((record.step_id, record.status.value))
+            if record.attempt > MOST_ATTEMPTS:
+                self.violate(f"{_brief(record)} of run {history.run_id} should have been stopped before")
             if record.status.value == "started":
                 history.open_steps.add(record.step_id)
             else:

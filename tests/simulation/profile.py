@@ -23,6 +23,7 @@ class Profile:
         drop, double, early: a message is lost, comes twice, comes before its time.
         flaky: a node raises.
         ignorant: one worker does not know every workflow until the faults stop.
+        scheduled: a workflow is started every so often by several beats.
         patient: time passes only when nothing else can happen.
         focus: what workflows and clients do most: ``events``, ``effects``, ``children`` or, empty, all.
         names, sessions: of events and runs; with few of them events and waits meet, with many they miss.
@@ -43,6 +44,7 @@ class Profile:
     early: float = 0.05
     flaky: float = 0.05
     ignorant: bool = False
+    scheduled: bool = False
     patient: bool = False
     focus: str = ""
     names: tuple[str, ...] = ("a", "b", "c")
@@ -67,6 +69,7 @@ class Profile:
             early=rng.choice((0.0, 0.1)),
             flaky=rng.choice((0.0, 0.0, 0.1)),
             ignorant=rng.random() < 0.2,
+            scheduled=rng.random() < 0.2,
             focus=rng.choice(("", "", "events", "effects", "children")),
             control=rng.choice((0.3, 1.0, 1.0, 4.0)),
         )

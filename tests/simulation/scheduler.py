@@ -33,6 +33,7 @@ class Scheduler:
             (4, self._answer),
             (6, self._sweep),
             (6, self._pass_time),
+            (5 if world.schedules else 0, world.pulse),
             (4, self._beat),
             (3, self._thaw),
             (3, self._stall),
@@ -262,6 +263,8 @@ class Scheduler:
         world.learn()
         for fiber in world.fibers.alive:
             fiber.frozen = False
+        if world.schedules:
+            world.pulse()
         self._come_to_rest()
         if self._rng.random() < 0.5:
             for run_id in dict.fromkeys(self._paused):

@@ -20,6 +20,7 @@ EVENTS = Profile(
 )
 EFFECTS = Profile(workers=6, actions=150, switch=0.05, slow=0.9, freeze=0.4, focus="effects", control=4.0)
 CHILDREN = Profile(workers=4, actions=150, switch=0.1, focus="children", control=4.0)
+SCHEDULES = Profile(workers=2, actions=100, crash=0.02, scheduled=True)
 
 SHARPEST = {
     "no_lock_on_events": EVENTS,
@@ -33,6 +34,7 @@ SHARPEST = {
     "poison_never_stops": EFFECTS,
     "parents_not_told": CHILDREN,
     "unpaused_parents_not_told": CHILDREN,
+    "schedules_move_on_first": SCHEDULES,
 }
 """The profile under which a mistake shows soonest; the others show under any."""
 

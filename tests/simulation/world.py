@@ -16,12 +16,15 @@ from abstractruntime.core.errors import (
 )
 from abstractruntime.core.models import EffectType
 from abstractruntime.core.policy import DefaultEffectPolicy
+from abstractruntime.schedule import Every
 from abstractruntime.storage.checkpoints import Task
 from workers.client import Client
 from workers.commits import Commits
+from workers.deployment import Deployment
 from workers.effects import EffectRunner
 from workers.engine import Engine, StepBudget
 from workers.placement import Timing
+from workers.schedules import fire_due
 from workers.settings import Settings
 from workers.sweep import sweep
 
@@ -102,11 +105,24 @@ class World:
         self.broker = Broker(self.journal, self.clock, self.chance)
         self.outside = Outside(self.database, self.journal, self.point, self.die, self.trace)
         self.flows: dict[str, Flow] = draw_flows(self.rng, self.profile, self.point, self.die, self.chance)
+        vars = {"path": [], "epoch": EPOCH}
+        every = Every("every", 150.0, workflow_id="w0", vars=vars, catch_up_s=1e9)
+        self.schedules = [every] if self.profile.scheduled else []
         self._app = self._make_app(list(self.flows))
         self._dispatcher = ProcessDispatcher(self.broker, self.point)
         self.client = Client(
             self._app, settings=SETTINGS, store=cast(Any, self.database), dispatcher=self._dispatcher
         )
+        self._deployment = Deployment(
+            SETTINGS,
+            self._app,
+            self.database,
+            self._dispatcher,
+            self._make_commits(),
+            self._make_engine(self._app),
+            TIMING,
+        )
+        self.first_pulse: float | None = None
         self.starts: dict[str, tuple[str, str, float]] = {}
         self.workers = [self._make_worker(number) for number in range(self.profile.workers)]
 
@@ -114,7 +130,11 @@ class World:
 
     def _make_app(self, workflow_ids: list[str]) -> App:
         policy = DefaultEffectPolicy(effect_max_attempts={"llm_call": 3, "tool_calls": 2})
-        app = App(workflows=[self.flows[name].spec for name in workflow_ids], policy=policy)
+        app = App(
+            workflows=[self.flows[name].spec for name in workflow_ids],
+            policy=policy,
+            schedules=self.schedules if len(workflow_ids) == len(self.flows) else (),
+        )
         for kind, quick in ((EffectType.LLM_CALL, False), (EffectType.TOOL_CALLS, True)):
             app.effect(kind, quick=quick)(self.outside.handler)
         app.effect(EffectType.MEMORY_NOTE, lease_s=5.0)(self.outside.handler)
@@ -277,6 +297,13 @@ class World:
             self.trace(f"sweep sent {sent}")
 
         self.spawn("sweep", body, lambda fiber: None)
+
+    def pulse(self) -> None:
+        """Beat's message to start what is scheduled, taken by some worker."""
+        if self.first_pulse is None:
+            self.first_pulse = self.time
+            self.database.inner.schedule_cursor("every")
+        self.spawn("schedules", lambda: fire_due(self._deployment), lambda fiber: None)
 
     def learn(self) -> None:
         """The rolling deploy is over: every worker knows every workflow."""
