@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from abstractruntime.app import load_app
@@ -14,24 +12,9 @@ from abstractruntime.storage.sql.health import Health, health
 from abstractruntime.storage.sql.migrate import current, head
 from workers.settings import Settings
 
-__all__ = ["Finding", "Level", "examine"]
+from .findings import Finding, Level
 
-
-class Level(str, Enum):
-    """How a finding is to be taken."""
-
-    OK = "ok"
-    WARN = "warn"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: what is there, and how to mend it if it is not as it should be."""
-
-    level: Level
-    what: str
-    mend: str = ""
+__all__ = ["examine"]
 
 
 def examine(settings: Settings) -> list[Finding]:

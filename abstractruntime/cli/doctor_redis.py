@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from workers.settings import Settings
 
-from .doctor_checks import Finding, Level
+from .findings import Finding, Level
 
 __all__ = ["examine_redis"]
 
