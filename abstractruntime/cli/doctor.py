@@ -20,7 +20,7 @@ def doctor(
 ) -> None:
     """Check settings, App, database, Redis, queues and runs. Exit code 1 if something is wrong."""
     from .doctor_checks import examine
-from .findings import Finding, Level
+    from .findings import Finding, Level
 
     findings: list[Finding] = examine(settings_from(app, database_url, redis_url))
     if as_json:
