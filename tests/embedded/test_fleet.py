@@ -17,14 +17,24 @@ from workers.client import Client
 from workers.embedded import EmbeddedFleet, EmbeddedFleetError, FleetRecord
 
 
+def _children() -> set[psutil.Process]:
+    """Processes started by this one (servers of other tests among them)."""
+    return set(psutil.Process().children())
+
+
+def _with_descendants(processes: set[psutil.Process]) -> list[psutil.Process]:
+    return [member for process in processes for member in (process, *process.children(recursive=True))]
+
+
 def test_it_finishes_runs_survives_a_killed_worker_and_leaves_no_process(make_fleet: MakeFleet) -> None:
     said: list[str] = []
     fleet = make_fleet(
         on_line=lambda name, line: said.append(f"{name}: {line}"),
         environment={"ABSTRACTRUNTIME_REDELIVERY_GRACE": "1", "ABSTRACTRUNTIME_SWEEP_INTERVAL": "0.5"},
     )
+    others = _children()
     fleet.start()
-    family = psutil.Process().children(recursive=True)
+    family = _with_descendants(_children() - others)
     assert [info.name for info in fleet.processes] == ["ticks-1", "effects", "beat", "resumer"]
     assert all(info.running and info.ready for info in fleet.processes)
 
@@ -92,9 +102,10 @@ def test_a_port_in_use_is_named(make_fleet: MakeFleet) -> None:
 
 def test_an_app_that_does_not_import_ends_the_start(make_fleet: MakeFleet) -> None:
     fleet = make_fleet("tests.embedded.no_such_module:app")
+    others = _children()
     with pytest.raises(EmbeddedFleetError, match=r"died 2 times in a row .*no_such_module"):
         fleet.start()
-    assert not [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
+    assert not [child for child in _with_descendants(_children() - others) if is_alive(child)]
 
 
 def test_the_broker_of_the_environment_is_not_its_own(
