@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from abstractruntime.core.errors import ServiceUnavailableError
 from abstractruntime.core.models import RunState
 from abstractruntime.storage.checkpoints import (
     Checkpoint,
@@ -33,7 +34,7 @@ from .journal import Journal
 __all__ = ["DatabaseGone", "SimulatedDatabase"]
 
 
-class DatabaseGone(Exception):
+class DatabaseGone(ServiceUnavailableError):
     """What a driver raises when the connection breaks or a deadlock is resolved."""
 
 

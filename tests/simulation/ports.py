@@ -65,8 +65,9 @@ def simulated_ports(
     logging.disable(logging.CRITICAL)  # thousands of simulated failures are no news
     try:
         with ExitStack() as stack:
-            for name in ("workers.clock.monotonic", "workers.engine.monotonic"):
-                stack.enter_context(patch(name, clock))
+            for module in ("clock", "engine", "effects"):
+                stack.enter_context(patch(f"workers.{module}.monotonic", clock))
+            stack.enter_context(patch("workers.effects.sleep", nap))
             # A client that lost a race sleeps a little: others go on meanwhile.
             stack.enter_context(patch("workers.control.time", SimpleNamespace(sleep=nap)))
             stack.enter_context(patch("workers.control.random", SimpleNamespace(uniform=min)))

@@ -70,7 +70,7 @@ class Profile:
             flaky=rng.choice((0.0, 0.0, 0.1)),
             ignorant=rng.random() < 0.2,
             scheduled=rng.random() < 0.2,
-            focus=rng.choice(("", "", "events", "effects", "children")),
+            focus=rng.choice(("", "events", "effects", "effects", "children")),
             control=rng.choice((0.3, 1.0, 1.0, 4.0)),
         )
         if profile.focus == "events":

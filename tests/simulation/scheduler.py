@@ -9,6 +9,7 @@ from abstractruntime.core.models import RunStatus
 from workers.client import Client
 
 from .fibers import Fiber
+from .outside import Call
 from .world import TIMING, World
 
 __all__ = ["Scheduler"]
@@ -34,7 +35,7 @@ class Scheduler:
             (6, self._sweep),
             (6, self._pass_time),
             (5 if world.schedules else 0, world.pulse),
-            (4, self._beat),
+            (8, self._beat),
             (3, self._thaw),
             (3, self._stall),
             (1.5, self._kill),
@@ -94,10 +95,9 @@ class Scheduler:
     def _stall(self) -> None:
         """A process in the middle of an effect stops for longer than its lease, while others go on."""
         world = self._world
-        busy = [call.fiber for call in world.outside.calls if call.fiber is not None and not call.returned]
-        stalled = [fiber for fiber in busy if fiber in world.fibers.alive]
-        if stalled and world.profile.freeze:
-            fiber = self._rng.choice(stalled)
+        calls = self._in_flight()
+        fiber = self._rng.choice(calls).fiber if calls and world.profile.freeze else None
+        if fiber is not None:
             fiber.frozen = True
             world.trace(f"{fiber.label} stalls")
             world.time += TIMING.lease_s + 1
@@ -164,7 +164,15 @@ class Scheduler:
     def _call(self, label: str, operation: Callable[[Client], object]) -> None:
         self._world.call(label, lambda: operation(self._world.client))
 
+    def _in_flight(self) -> list[Call]:
+        """Outside calls that have not come back."""
+        alive = set(self._world.fibers.alive)
+        return [call for call in self._world.outside.calls if not call.returned and call.fiber in alive]
+
     def _any_run(self) -> str | None:
+        calls = self._in_flight()
+        if calls and self._rng.random() < 0.4:
+            return self._rng.choice(calls).run_id  # what people order meets an effect in flight
         known = list(self._world.journal.runs)
         return self._rng.choice(known) if known else None
 
