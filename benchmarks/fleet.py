@@ -41,7 +41,7 @@ class Fleet:
 @contextmanager
 def servers() -> Iterator[tuple[ValkeyServer, PostgresServer]]:
     """A Valkey and a PostgreSQL that syncs its commits to disk."""
-    with ValkeyServer() as valkey, PostgresServer(durable=True) as postgres:
+    with ValkeyServer(config={"databases": "128"}) as valkey, PostgresServer(durable=True) as postgres:
         yield valkey, postgres
 
 
