@@ -93,14 +93,18 @@ class Engine:
         messages: list[Message] = []
         try:
             for _ in range(self._budget.max_steps):
-                checkpoint, messages = self._step(checkpoint)
+                checkpoint, sent = self._step(checkpoint)
+                # Only the last hint of this run is of use; those of other runs all are.
+                messages = [message for message in messages if message.run_id != run_id] + sent
                 if checkpoint.run.status is not RunStatus.RUNNING or checkpoint.step is not None:
                     break
                 if monotonic() > deadline or (checkpoint.due_at or 0.0) > checkpoint.now:
                     break
         except LostRace:
             metrics.count("tick_dropped", reason="lost_race")
-            return
+        except Exception:
+            self._commits.publish(messages)  # of the steps that were committed
+            raise
         self._commits.publish(messages)
 
     def effect(self, run_id: str, version: int) -> None:

@@ -341,3 +341,23 @@ def test_an_outcome_is_kept_while_the_database_is_away(monkeypatch: pytest.Monke
     bench.drain()
     assert bench.run(run_id).output == {"result": {"ok": 1}}
     assert (len(calls), len(refused)) == (1, 2)
+
+
+def test_a_tick_of_several_steps_sends_the_hints_of_each() -> None:
+    def begin(run: RunState, ctx: RunContext) -> StepPlan:
+        payload = {"workflow_id": "child", "async": True}
+        return StepPlan("begin", Effect(EffectType.START_SUBWORKFLOW, payload, "child"), "park")
+
+    def park(run: RunState, ctx: RunContext) -> StepPlan:
+        return StepPlan("park", Effect(EffectType.ASK_USER, {"prompt": "?"}))
+
+    def child(run: RunState, ctx: RunContext) -> StepPlan:
+        return StepPlan("child", complete_output={})
+
+    parent = WorkflowSpec("parent", "begin", {"begin": begin, "park": park})
+    bench = Bench(App(workflows=[parent, WorkflowSpec("child", "child", {"child": child})]), tick_max_steps=9)
+    run_id = bench.start("parent")
+    bench.deployment.engine.tick(run_id, 1)
+    assert bench.run(run_id).status is RunStatus.WAITING
+    child_id = bench.run(run_id).vars["child"]["sub_run_id"]
+    assert [message.run_id for message in bench.sent[1:]] == [child_id]
