@@ -93,10 +93,13 @@ class Engine:
         messages: list[Message] = []
         try:
             for _ in range(self._budget.max_steps):
+                version = checkpoint.version
                 checkpoint, sent = self._step(checkpoint)
                 # Only the last hint of this run is of use; those of other runs all are.
                 messages = [message for message in messages if message.run_id != run_id] + sent
                 if checkpoint.run.status is not RunStatus.RUNNING or checkpoint.step is not None:
+                    break
+                if checkpoint.version == version:  # deferred: nothing was committed
                     break
                 if monotonic() > deadline or (checkpoint.due_at or 0.0) > checkpoint.now:
                     break

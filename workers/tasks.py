@@ -14,6 +14,7 @@ from abstractruntime.app import load_app
 from abstractruntime.core.errors import ConcurrentUpdateError, RuntimeFault, ServiceUnavailableError
 
 from .deployment import Deployment
+from .schedules import check_schedules, fire_due
 from .settings import Settings
 
 __all__ = ["deployment_of", "register_tasks"]
@@ -69,15 +70,12 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
         return look(deployment.store, deployment.dispatcher, deployment.timing, batch=settings.sweep_batch)
 
     def fire_schedules() -> int:
-        from .schedules import fire_due
-
         return fire_due(deployment_of(celery, settings))
 
     def check_deployment(**_: object) -> None:
         """Say at start what is wrong, instead of failing every task."""
         try:
-            load_app(settings.app)
-            _build(celery, settings)
+            check_schedules(_build(celery, settings).app)
         except RuntimeFault as exc:
             logger.error("worker can't start: %s", exc)
             raise SystemExit(f"worker can't start: {exc}") from exc

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from abstractruntime.app import App, Cron, Every
-from abstractruntime.core.errors import AppError
+from abstractruntime.core.errors import AppError, ConfigurationError
 from abstractruntime.core.models import RunState, StepPlan
 from abstractruntime.core.spec import RunContext, WorkflowSpec
 from abstractruntime.storage.checkpoints import RunFilter
-from workers.schedules import fire_due, occurrence_run_id
+from workers.schedules import check_schedules, fire_due, occurrence_run_id
 
 from .bench import Bench
 
@@ -102,3 +102,22 @@ def test_a_wrong_schedule_says_what_is_wrong(make: object, message: str) -> None
     with pytest.raises(AppError) as error:
         make()  # type: ignore[operator]
     assert message in str(error.value)
+
+
+def test_a_wrong_entry_of_beat_schedule_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = deployment(Every("tick", 60.0, workflow_id="report"))
+    wrong = Every("wrong", 60.0, workflow_id="nope")
+    right = Every("right", 60.0, workflow_id="report")
+    monkeypatch.setattr("beat_schedule.SCHEDULES", [wrong, right])
+    fire_due(bench.deployment)
+    bench.time += 61
+    assert fire_due(bench.deployment) == 2
+    with pytest.raises(ConfigurationError, match="'wrong' starts workflow 'nope'"):
+        check_schedules(bench.app)
+
+
+def test_a_schedule_of_beat_schedule_that_shares_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = deployment(Every("tick", 60.0, workflow_id="report"))
+    monkeypatch.setattr("beat_schedule.SCHEDULES", [Every("tick", 5.0, workflow_id="report")])
+    with pytest.raises(ConfigurationError, match="Two schedules are called 'tick'"):
+        check_schedules(bench.app)
