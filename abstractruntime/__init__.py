@@ -22,6 +22,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "identity": ("ActorFingerprint",),
     "storage.base": ("QueryableRunStore",),
     "storage.in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
+    "storage.ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "storage.sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
 }
 # Ours, beyond the published names: reachable here, not part of ``__all__``.

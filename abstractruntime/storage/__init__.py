@@ -11,6 +11,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "base": ("LedgerStore", "QueryableRunIndexStore", "QueryableRunStore", "RunStore"),
     "in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "in_memory_checkpoints": ("InMemoryCheckpointStore",),
+    "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
