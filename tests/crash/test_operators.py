@@ -80,10 +80,10 @@ def _get(url: str) -> str:
         return ""
 
 
-def test_a_worker_without_an_app_says_so_and_ends(fleet: CrashFleet) -> None:
+def _said_by_a_worker_that_cannot_start(fleet: CrashFleet, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "workers", "worker", "-P", "solo", "-c", "1"],
-        env=fleet.environment(ABSTRACTRUNTIME_APP="no.such:app"),
+        env=fleet.environment(**variables),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -91,19 +91,16 @@ def test_a_worker_without_an_app_says_so_and_ends(fleet: CrashFleet) -> None:
         check=False,
     )
     assert done.returncode != 0
-    assert "App 'no.such:app' can't be imported" in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_worker_without_an_app_says_so_and_ends(fleet: CrashFleet) -> None:
+    said = _said_by_a_worker_that_cannot_start(fleet, ABSTRACTRUNTIME_APP="no.such:app")
+    assert "App 'no.such:app' can't be imported" in said
 
 
 def test_a_worker_without_its_database_says_so_and_ends(fleet: CrashFleet) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "workers", "worker", "-P", "solo", "-c", "1"],
-        env=fleet.environment(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/none"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "127.0.0.1:1" in done.stdout + done.stderr
-    assert "secret" not in done.stdout + done.stderr
+    url = "postgresql://nobody:secret@127.0.0.1:1/none"
+    said = _said_by_a_worker_that_cannot_start(fleet, DATABASE_URL=url)
+    assert "127.0.0.1:1" in said
+    assert "secret" not in said
