@@ -23,6 +23,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "storage.base": ("QueryableRunStore",),
     "storage.in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "storage.ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
+    "storage.observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "storage.sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
 }
 # Ours, beyond the published names: reachable here, not part of ``__all__``.

@@ -12,6 +12,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "in_memory_checkpoints": ("InMemoryCheckpointStore",),
     "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
+    "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
