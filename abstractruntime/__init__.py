@@ -19,6 +19,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "RetryPolicy",
         "compute_idempotency_key",
     ),
+    "history_bundle": (
+        "RUN_HISTORY_BUNDLE_VERSION_V1",
+        "export_run_history_bundle",
+        "persist_workflow_snapshot",
+    ),
     "identity": ("ActorFingerprint",),
     "storage.base": ("QueryableRunStore",),
     "storage.in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
@@ -30,7 +35,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 _ALSO: dict[str, tuple[str, ...]] = {
     "app": ("App", "Cron", "Every"),
 }
-_SUBPACKAGES = ("core", "identity", "storage")
+_SUBPACKAGES = ("core", "history_bundle", "identity", "storage")
 _HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name in names}
 
 __version__ = "0.5.0"
