@@ -25,10 +25,23 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "persist_workflow_snapshot",
     ),
     "identity": ("ActorFingerprint",),
+    "storage.artifacts": (
+        "Artifact",
+        "ArtifactMetadata",
+        "ArtifactStore",
+        "FileArtifactStore",
+        "InMemoryArtifactStore",
+        "artifact_ref",
+        "compute_artifact_id",
+        "get_artifact_id",
+        "is_artifact_ref",
+        "resolve_artifact",
+    ),
     "storage.base": ("QueryableRunStore",),
     "storage.in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "storage.ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "storage.observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
+    "storage.json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
     "storage.sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
 }
 # Ours, beyond the published names: reachable here, not part of ``__all__``.

@@ -13,6 +13,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "in_memory_checkpoints": ("InMemoryCheckpointStore",),
     "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
+    "json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
     "sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

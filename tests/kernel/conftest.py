@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
+from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.sqlite import SqliteDatabase, SqliteLedgerStore, SqliteRunStore
 
 from .kernel import Kernel
@@ -20,13 +21,15 @@ settings.register_profile("kernel", deadline=None)  # a busy machine is no failu
 settings.load_profile("kernel")
 
 
-@pytest.fixture(params=["memory", "plain", "sqlite"])
+@pytest.fixture(params=["memory", "plain", "json", "sqlite"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, Any]]:
     """A run store and its ledger store."""
     if request.param == "memory":
         yield InMemoryRunStore(), InMemoryLedgerStore()
     elif request.param == "plain":
         yield PlainRunStore(), PlainLedgerStore()
+    elif request.param == "json":
+        yield JsonFileRunStore(tmp_path), JsonlLedgerStore(tmp_path)
     else:
         database = SqliteDatabase(tmp_path / "runs.sqlite3")
         yield SqliteRunStore(database), SqliteLedgerStore(database)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from abstractruntime.core.models import Effect, EffectType, StepRecord
 from abstractruntime.storage.checkpoints import PriorResult
 from abstractruntime.storage.in_memory import InMemoryLedgerStore
+from abstractruntime.storage.json_files import JsonlLedgerStore
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.ledger_store import SqlLedgerStore
 from tests.storage.runs import a_record, a_run
 
-Ledger = InMemoryLedgerStore | SqlLedgerStore
+Ledger = InMemoryLedgerStore | JsonlLedgerStore | SqlLedgerStore
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    if request.param == "memory":
-        yield InMemoryLedgerStore()
+@pytest.fixture(params=["memory", "json", "sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    if request.param in ("memory", "json"):
+        yield InMemoryLedgerStore() if request.param == "memory" else JsonlLedgerStore(tmp_path)
         return
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     database = open_database(request.getfixturevalue(fixture))

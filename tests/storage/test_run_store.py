@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -17,6 +18,7 @@ from abstractruntime.storage.base import (
     RunStore,
 )
 from abstractruntime.storage.in_memory import InMemoryRunStore
+from abstractruntime.storage.json_files import JsonFileRunStore
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.run_store import SqlRunStore
@@ -29,10 +31,10 @@ class FullRunStore(QueryableRunStore, QueryableRunIndexStore, Protocol):
     def version_of(self, run_id: str) -> int: ...
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def runs(request: pytest.FixtureRequest) -> Iterator[FullRunStore]:
-    if request.param == "memory":
-        yield InMemoryRunStore()
+@pytest.fixture(params=["memory", "json", "sqlite", "postgresql"])
+def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FullRunStore]:
+    if request.param in ("memory", "json"):
+        yield InMemoryRunStore() if request.param == "memory" else JsonFileRunStore(tmp_path)
         return
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     database = open_database(request.getfixturevalue(fixture))

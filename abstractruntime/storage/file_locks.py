@@ -1,0 +1,66 @@
+"""Advisory locks on open files, among threads and processes (`spec/02 §15.3`, S-3 and S-4)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+__all__ = ["lock_file", "open_locked", "unlock_file"]
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FAR = 1 << 62  # Windows locks are mandatory: a byte beyond all content hinders no reader
+
+    def lock_file(fd: int, *, shared: bool = False) -> None:
+        """Wait for the lock on this open file. (Windows has no shared kind.)"""
+        while True:
+            os.lseek(fd, _FAR, os.SEEK_SET)
+            try:
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+                return
+            except OSError:
+                time.sleep(0.005)
+
+    def unlock_file(fd: int) -> None:
+        """Give the lock back."""
+        os.lseek(fd, _FAR, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def lock_file(fd: int, *, shared: bool = False) -> None:
+        """Wait for the lock on this open file; several may hold a ``shared`` one."""
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+    def unlock_file(fd: int) -> None:
+        """Give the lock back. Closing is not enough: a forked child may have the same open file."""
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def open_locked(path: Path, flags: int, *, shared: bool = False) -> int:
+    """Open (or create, readable by the owner only) and lock the file that has this name *now*.
+
+    Whoever waits for a lock may wake up with a file that was replaced or deleted meanwhile.
+    """
+    while True:
+        fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+        try:
+            lock_file(fd, shared=shared)
+            if _is_at(fd, path):
+                return fd
+            unlock_file(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,36 @@
+"""Ids as parts of file names: what can't be one is refused before anything is written (`spec/02 §15.4`)."""
+
+from __future__ import annotations
+
+from abstractruntime.core.errors import InvalidInputError
+
+__all__ = ["checked_id", "is_file_id"]
+
+MAX_BYTES = 200
+"""Leaves room for prefix, suffix and a temporary name within the 255 bytes of a file name."""
+
+_REFUSED = frozenset("/\\")
+
+
+def is_file_id(text: str) -> bool:
+    """Whether files can be named after this id: nothing else was ever stored under it."""
+    try:
+        short_enough = len(text.encode()) <= MAX_BYTES
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return short_enough and text == text.strip() and text.isprintable() and not _REFUSED & set(text)
+
+
+def checked_id(text: str, field: str, *, may_be_empty: bool = False) -> str:
+    """``text``, fit for a file name; ``field`` names it in the error.
+
+    Raises:
+        InvalidInputError: it is not text, empty, too long, or holds separators, control characters or outer
+            blanks.
+    """
+    if not isinstance(text, str) or not is_file_id(text) or not (text or may_be_empty):
+        raise InvalidInputError(
+            f"{field} {text!r} can't be stored in files: it must be 1 to {MAX_BYTES} bytes of printable "
+            "text without '/', '\\' and outer blanks"
+        )
+    return text

@@ -1,0 +1,206 @@
+"""Runs and ledgers as plain files that people can read (`spec/02 §5`).
+
+Several threads and processes may share a directory, and all file stores may share one. Files are readable
+by their owner only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from abstractruntime.core.errors import CorruptCheckpointError
+from abstractruntime.core.models import RunState, RunStatus, WaitReason
+
+from .base import DEFAULT_LIMIT, RunStore
+from .file_names import checked_id, is_file_id
+from .jsonl_ledger import JsonlLedgerStore
+from .replaced_files import content_version, make_private_dir, put_in_place, replacement, sync_dir
+from .run_files import id_in_name, name_of, read_run, run_text
+from .run_files_index import Row, RunFilesIndex
+from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
+
+__all__ = ["JsonFileRunStore", "JsonlLedgerStore"]
+
+logger = logging.getLogger(__name__)
+
+
+class _LockDomain:
+    """Shared by all stores of this process over one directory."""
+
+
+_domains: WeakValueDictionary[str, _LockDomain] = WeakValueDictionary()
+
+
+class JsonFileRunStore(RunStore):
+    """One file ``run_<run_id>.json`` per run. Also a `QueryableRunStore` and `QueryableRunIndexStore`.
+
+    Args:
+        base_dir: made (with parents) if it is missing; ``~`` is not expanded.
+        fsync: True makes every save survive a power cut, at the cost of a disk flush each. By default a
+            save survives the death of the process.
+    """
+
+    def __init__(self, base_dir: str | Path, *, fsync: bool = False) -> None:
+        self._dir = Path(base_dir)
+        self._fsync = fsync
+        make_private_dir(self._dir)
+        self._index = RunFilesIndex(self._dir)
+        self.lock_domain: object = _domains.setdefault(os.path.realpath(self._dir), _LockDomain())
+        self._scanned: dict[str, set[str]] | None = None
+
+    def save(self, run: RunState) -> None:
+        """Replace the run's file at once; on any failure the old one stays.
+
+        Raises:
+            InvalidInputError: the id can't be part of a file name, or the run holds NaN.
+            TypeError: the run holds something that has no JSON form.
+        """
+        run_id = checked_id(run.run_id, "run_id")
+        path = self._dir / name_of(run_id)
+        with replacement(path, run_text(run), fsync=self._fsync) as temporary:
+            self._index.save(run_id, lambda: put_in_place(temporary, path, fsync=self._fsync), index_row(run))
+
+    def load(self, run_id: str) -> RunState | None:
+        """A fresh object; ``None`` when there is no such run, or its file can't be read or holds no JSON
+        (the log tells).
+
+        Raises:
+            CorruptCheckpointError: the file holds something else than a run.
+        """
+        return read_run(self._dir / name_of(run_id)) if run_id and is_file_id(run_id) else None
+
+    def version_of(self, run_id: str) -> int:
+        """Grows with every save of the run, by any process; 0 when it is unknown."""
+        return content_version(self._dir / name_of(run_id)) if is_file_id(run_id) else 0
+
+    def delete(self, run_id: str) -> bool:
+        """Remove the run; whether there was one. Its ledger is the ledger store's to delete."""
+        if not self.version_of(run_id):
+            return False
+        path = self._dir / name_of(run_id)
+
+        def remove() -> int:
+            path.unlink(missing_ok=True)
+            if self._fsync:
+                sync_dir(self._dir)
+            return 0
+
+        self._index.save(run_id, remove, None)
+        return True
+
+    # --- queries ------------------------------------------------------------------------------------
+
+    def list_runs(
+        self,
+        *,
+        status: RunStatus | None = None,
+        wait_reason: WaitReason | None = None,
+        workflow_id: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[RunState]:
+        """See `QueryableRunStore.list_runs`."""
+
+        def matches(row: Row) -> bool:
+            if status is not None and row["status"] != status.value:
+                return False
+            if wait_reason is not None and row["wait_reason"] != wait_reason.value:
+                return False
+            return workflow_id is None or row["workflow_id"] == workflow_id
+
+        wanted = wanted_rows(limit)
+        return self._loaded(self._newest_first(matches), lambda run: matches(index_row(run)), wanted)
+
+    def list_due_wait_until(self, *, now_iso: str, limit: int = DEFAULT_LIMIT) -> list[RunState]:
+        """See `QueryableRunStore.list_due_wait_until`."""
+        now = now_iso.strip()
+
+        def is_due(run: RunState) -> bool:
+            until = due_time(run)
+            return until is not None and until <= now
+
+        return self._loaded(self._index.due(now), is_due, wanted_rows(limit))
+
+    def list_children(self, *, parent_run_id: str, status: RunStatus | None = None) -> list[RunState]:
+        """See `QueryableRunStore.list_children`. The first call reads all runs once."""
+        if not parent_run_id.strip():
+            return []
+        if self._scanned is None:
+            self._scanned = {}
+            for run in self._iter_all_runs():
+                if run.parent_run_id:
+                    self._scanned.setdefault(run.parent_run_id, set()).add(run.run_id)
+        file_ids = self._index.children(parent_run_id) | self._scanned.get(parent_run_id, set())
+
+        def matches(run: RunState) -> bool:
+            return run.parent_run_id == parent_run_id and (status is None or run.status is status)
+
+        children = self._loaded(file_ids, matches, len(file_ids))
+        children.sort(key=lambda run: (run.created_at or "", run.run_id))
+        return children
+
+    def list_run_index(
+        self,
+        *,
+        status: RunStatus | None = None,
+        workflow_id: str | None = None,
+        session_id: str | None = None,
+        root_only: bool = False,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[dict[str, Any]]:
+        """See `QueryableRunIndexStore.list_run_index`."""
+        session = stripped(session_id)
+
+        def matches(row: Row) -> bool:
+            if status is not None and row["status"] != status.value:
+                return False
+            if workflow_id is not None and row["workflow_id"] != workflow_id:
+                return False
+            if root_only and row["parent_run_id"]:
+                return False
+            return session is None or row["session_id"] == session
+
+        found: list[Row] = []
+        for file_id in self._newest_first(matches):
+            row = self._index.current(file_id)
+            if row is not None and matches(row):
+                found.append(dict(row))
+                if len(found) == index_limit(limit):
+                    break
+        return found
+
+    def _newest_first(self, matches: Callable[[Row], bool]) -> list[str]:
+        rows = [(row["updated_at"] or "", row["run_id"], i) for i, row in self._index.rows() if matches(row)]
+        return [file_id for _, _, file_id in sorted(rows, reverse=True)]
+
+    def _loaded(
+        self, file_ids: Iterable[str], matches: Callable[[RunState], bool], limit: int
+    ) -> list[RunState]:
+        """The runs of these files in this order: as they are now, if they still match."""
+        found: list[RunState] = []
+        for run in self._readable(file_ids) if limit else ():
+            if matches(run):
+                found.append(run)
+                if len(found) == limit:
+                    break
+        return found
+
+    def _readable(self, file_ids: Iterable[str]) -> Iterator[RunState]:
+        """One damaged file must not hide the others; it is reported, and `load` raises."""
+        for file_id in file_ids:
+            try:
+                run = read_run(self._dir / name_of(file_id))
+            except CorruptCheckpointError as exc:
+                logger.warning("left out of a listing: %s", exc)
+                continue
+            if run is not None:
+                yield run
+
+    def _iter_all_runs(self) -> list[RunState]:
+        """Every run that can be loaded, from the files themselves."""
+        names = sorted(os.listdir(self._dir))
+        return list(self._readable(i for i in map(id_in_name, names) if i is not None))

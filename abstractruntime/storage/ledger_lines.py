@@ -1,0 +1,56 @@
+"""Where the records of one ledger file are, so that questions cost the same however long it is."""
+
+from __future__ import annotations
+
+from array import array
+
+from .line_files import LineFile, lines_of, object_of
+
+__all__ = ["LedgerLines"]
+
+
+class LedgerLines:
+    """Positions of one run's records, and the first completed one by idempotency key.
+
+    Attributes:
+        starts: where in the file each record begins.
+        end: how far the file has been read.
+        completed: index into ``starts`` by idempotency key.
+    """
+
+    __slots__ = ("_identity", "completed", "end", "starts")
+
+    def __init__(self) -> None:
+        self._identity: tuple[int, int] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.starts = array("Q")
+        self.end = 0
+        self.completed: dict[str, int] = {}
+
+    def catch_up(self, file: LineFile) -> None:
+        """Take in what was appended, by whomever, since the last time."""
+        if file.identity != self._identity or file.end < self.end:
+            self._forget()
+            self._identity = file.identity
+        if file.end == self.end:
+            return
+        for start, line in lines_of(file.read(self.end, file.end), self.end):
+            self._add(start, line)
+        self.end = file.end
+
+    def _add(self, start: int, line: bytes) -> None:
+        # Only these can matter here; decoding a record costs far more than looking for the word.
+        record = object_of(line) if b'"completed"' in line else None
+        if record is not None and record.get("status") == "completed":
+            key = record.get("idempotency_key")
+            if isinstance(key, str):
+                self.completed.setdefault(key, len(self.starts))
+        self.starts.append(start)
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Where in the file the records ``first`` up to ``last`` (not included) are."""
+        if first >= len(self.starts):
+            return self.end, self.end
+        return self.starts[first], self.starts[last] if last < len(self.starts) else self.end

@@ -1,0 +1,139 @@
+"""Files of JSON lines that only grow, shared by threads and processes (`spec/02 §15.2` D-1, §15.3 S-4).
+
+A record is one write under the file's lock. A writer that died in the middle of one leaves a last line
+without its newline; nobody was told that record is stored, so the next writer cuts it off and readers leave
+it out.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .file_locks import open_locked, unlock_file
+from .json_text import decode
+
+__all__ = ["LineFile", "lines_of", "object_of", "reading", "writing"]
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+
+
+class LineFile:
+    """An open file of lines under its lock.
+
+    Attributes:
+        identity: changes when another file takes the name.
+        end: where the last whole record ends.
+        is_torn: something that is no record follows after ``end``.
+    """
+
+    __slots__ = ("_fd", "_path", "_size", "end", "identity", "is_torn")
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self._path = path
+        status = os.fstat(fd)
+        self.identity = (status.st_dev, status.st_ino)
+        self._size = self.end = status.st_size
+        self.is_torn = False
+        if self._size and self.read(self._size - 1, self._size) != b"\n":
+            start = self._last_line_start()
+            # A whole record whose newline is missing was written by somebody else's tool: it counts.
+            if object_of(self.read(start, self._size)) is None:
+                self.end, self.is_torn = start, True
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` up to ``end``."""
+        os.lseek(self._fd, start, os.SEEK_SET)
+        parts = []
+        while start < end and (part := os.read(self._fd, end - start)):
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
+
+    def mend(self) -> None:
+        """Make the file end with a whole line, so that the next record stands on its own."""
+        if self.is_torn:
+            logger.warning(
+                "%s: cut off %d bytes of a record whose writer died", self._path, self._size - self.end
+            )
+            os.ftruncate(self._fd, self.end)
+            self._size, self.is_torn = self.end, False
+        elif self._size and self.read(self._size - 1, self._size) != b"\n":
+            self.append(b"\n")
+
+    def append(self, data: bytes, *, fsync: bool = False) -> int:
+        """Write whole lines at the end, all or nothing; where they start."""
+        start = self._size
+        try:
+            written = os.write(self._fd, data)
+            if written != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            if fsync:
+                os.fsync(self._fd)
+        except BaseException:
+            os.ftruncate(self._fd, start)
+            raise
+        self._size = self.end = start + written
+        return start
+
+    def _last_line_start(self) -> int:
+        end = self._size
+        while end > 0:
+            start = max(0, end - _CHUNK)
+            found = self.read(start, end).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return 0
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[LineFile]:
+    """The file (made if it is missing, readable by its owner only), nobody else in it, its tail mended."""
+    fd = open_locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    try:
+        file = LineFile(fd, path)
+        file.mend()
+        yield file
+    finally:
+        unlock_file(fd)
+        os.close(fd)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[LineFile | None]:
+    """The file while nobody writes to it, or ``None`` if there is none."""
+    try:
+        fd = open_locked(path, os.O_RDONLY, shared=True)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield LineFile(fd, path)
+    finally:
+        unlock_file(fd)
+        os.close(fd)
+
+
+def lines_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its position in the file; ``data`` was read at ``start``."""
+    for line in data.split(b"\n"):
+        if line.strip():
+            yield start, line
+        start += len(line) + 1
+
+
+def object_of(line: bytes) -> dict[str, object] | None:
+    """The JSON object on a line, or ``None`` if it holds none."""
+    try:
+        value = decode(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,81 @@
+"""Whole files replaced at once: readers see the old content or the new one, never a part.
+
+Files are readable by their owner only, because they hold prompts and results (`spec/02 §15.4`, U-3).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+__all__ = ["content_version", "make_private_dir", "put_in_place", "replacement", "sync_dir"]
+
+
+def make_private_dir(path: Path) -> None:
+    """Create the directory with its parents if it is missing; what is created is the owner's alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def replacement(path: Path, data: bytes, *, fsync: bool = False) -> Iterator[Path]:
+    """A file ``<name>.<32 hex>.tmp`` beside ``path`` with the new content; gone afterwards, unless it was
+    renamed."""
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            if fsync:
+                file.flush()
+                os.fsync(fd)
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):  # renamed: the usual end
+            temporary.unlink()
+
+
+def put_in_place(temporary: Path, path: Path, *, fsync: bool = False) -> int:
+    """Rename over ``path``; the `content_version` it has then.
+
+    The modification time is made to grow with every replacement, so it can't be the same for two contents
+    written within one tick of the file system's clock. The caller holds a lock among all writers.
+    """
+    try:
+        newest = os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        newest = 0
+    stamp = max(time.time_ns(), newest + 1)
+    os.utime(temporary, ns=(stamp, stamp))
+    version = content_version(temporary)
+    os.replace(temporary, path)
+    if fsync:
+        sync_dir(path.parent)
+    return version
+
+
+def content_version(path: Path) -> int:
+    """A number that every replacement makes larger; 0 if there is no such file.
+
+    Inode and size tell files apart that were put there by other means.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    file = (status.st_ino & (1 << 64) - 1) << 32 | status.st_size & (1 << 32) - 1
+    return status.st_mtime_ns << 96 | file
+
+
+def sync_dir(path: Path) -> None:
+    """Make renames in this directory survive a power cut (where directories can be synced)."""
+    if os.name == "nt":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

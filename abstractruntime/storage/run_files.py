@@ -1,0 +1,87 @@
+"""One run as one JSON file (`spec/02 §3.1`, §5.1)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from abstractruntime.core.errors import CorruptCheckpointError
+from abstractruntime.core.models import RunState
+
+from .json_text import decode, encode
+
+__all__ = ["id_in_name", "name_of", "read_run", "run_text"]
+
+logger = logging.getLogger(__name__)
+
+_PREFIX, _SUFFIX = "run_", ".json"
+
+# The format is documented: indented by two blanks, non-ASCII kept.
+_pretty = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode
+_pretty_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, indent=2).encode
+
+
+def name_of(run_id: str) -> str:
+    """The name of the run's file."""
+    return f"{_PREFIX}{run_id}{_SUFFIX}"
+
+
+def id_in_name(name: str) -> str | None:
+    """The id a file is named after; ``None`` for files that hold no run."""
+    if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+        return name[len(_PREFIX) : -len(_SUFFIX)]
+    return None
+
+
+def run_text(run: RunState) -> bytes:
+    """The file's content.
+
+    Raises:
+        TypeError, InvalidInputError: the run holds something that has no JSON form.
+    """
+    state = run.to_dict()
+    try:
+        text = _pretty(state)
+    except (TypeError, ValueError, RecursionError):
+        encode(state, f"run '{run.run_id}'")  # says what is wrong, and where
+        raise
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, kept as an escape
+        return _pretty_ascii(state).encode()
+
+
+def read_run(path: Path) -> RunState | None:
+    """The run in the file; ``None`` if there is none, or if the file can't be read or holds no JSON (which
+    is reported in the log).
+
+    Raises:
+        CorruptCheckpointError: the file holds JSON (or bytes) that is no run.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        logger.error("%s can't be read: %s", path, exc)
+        return None
+    try:
+        state = decode(data.decode())
+    except json.JSONDecodeError as exc:
+        logger.error("%s is no JSON and counts as missing: %s", path, exc)
+        return None
+    except (UnicodeDecodeError, RecursionError) as exc:
+        raise _corrupt(path, exc) from exc
+    try:
+        return RunState.from_dict(state)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise _corrupt(path, exc) from exc
+
+
+def _corrupt(path: Path, exc: Exception) -> CorruptCheckpointError:
+    run_id = id_in_name(path.name)
+    return CorruptCheckpointError(
+        f"Run '{run_id}' can't be loaded: {path} can't be decoded ({type(exc).__name__}: {exc}). "
+        "Restore the file from a backup, or remove it."
+    )

@@ -1,0 +1,210 @@
+"""What the runs of a directory look like, without opening their files (`spec/02 §15.1`, P-4).
+
+The index is a log beside the files, shared by all stores over the directory: a save notes that it begins
+(``{"saving": id}``) and what it wrote (``{"id", "version", "row"}``). Its lock is the writers' lock. Each
+reader remembers how far it has read. A begin without an end, seen under the lock, is a writer that died: the
+run's file is read again. Files that came by other means are found when the directory has changed, and at
+first use every file's version is compared. So the log may be lost or deleted at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from abstractruntime.core.errors import CorruptCheckpointError
+from abstractruntime.core.models import RunStatus
+
+from .json_text import encode
+from .line_files import LineFile, lines_of, object_of, writing
+from .replaced_files import content_version, replacement
+from .run_files import id_in_name, name_of, read_run
+from .run_index import index_row
+
+__all__ = ["Row", "RunFilesIndex"]
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+"""A row of `list_run_index`."""
+
+_NAME = ".runs_index.jsonl"
+_SPARE_LINES = 1000
+_CLOCK_TICK_NS = 50_000_000
+"""More than the granularity of file times: a directory that changed less than this ago may change again
+without showing it."""
+
+
+class RunFilesIndex:
+    """The index of one directory, as one store object knows it. Safe to share among threads."""
+
+    def __init__(self, base_dir: Path) -> None:
+        self._dir = base_dir
+        self._path = base_dir / _NAME
+        self._guard = RLock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._identity: tuple[int, int] | None = None
+        self._end = 0
+        self._lines = 0
+        self._known: dict[str, tuple[int, Row | None]] = {}
+        self._due: dict[str, str] = {}
+        self._children: dict[str, set[str]] = {}
+        self._saving: dict[str, None] = {}
+        self._compared = False
+        self._dir_seen = 0
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def save(self, file_id: str, write: Callable[[], int], row: Row | None) -> None:
+        """Let ``write`` replace (or remove) the run's file, alone among all writers; it returns the file's
+        version."""
+        with self._guard, self._log() as log:
+            begun = {"saving": file_id}
+            self._note(log, begun)
+            self._apply(begun)  # should ``write`` fail half-way, the next look reads the file again
+            self._settle(log, file_id, write(), row)
+
+    def _settle(self, log: LineFile, file_id: str, version: int, row: Row | None) -> None:
+        entry = {"id": file_id, "version": version, "row": row}
+        self._apply(entry)
+        try:
+            self._note(log, entry)
+        except OSError as exc:
+            # The checkpoint is in place, so the save has succeeded; whoever opens the index next finds the
+            # begin without an end and reads the file.
+            logger.warning("%s: run '%s' not noted, will be read again: %s", self._path, file_id, exc)
+
+    def _note(self, log: LineFile, entry: dict[str, Any]) -> None:
+        log.append(encode(entry, "an index entry").encode() + b"\n")
+        self._end = log.end
+        self._lines += 1
+
+    @contextmanager
+    def _log(self) -> Iterator[LineFile]:
+        """The log under its lock, everything in it applied."""
+        with writing(self._path) as log:
+            self._catch_up(log)
+            yield log
+            if self._lines > 3 * len(self._known) + _SPARE_LINES:
+                self._compact()
+
+    def _compact(self) -> None:
+        """Last under the lock: from here on the name is another file's, with another lock."""
+        entries = [{"id": i, "version": version, "row": row} for i, (version, row) in self._known.items()]
+        text = "".join(encode(entry, "an index entry") + "\n" for entry in entries)
+        with replacement(self._path, text.encode()) as temporary:
+            status = os.stat(temporary)
+            os.replace(temporary, self._path)
+        self._identity, self._end = (status.st_dev, status.st_ino), status.st_size
+        self._lines = len(entries)
+
+    # --- catching up --------------------------------------------------------------------------------
+
+    def _catch_up(self, log: LineFile) -> None:
+        if log.identity != self._identity or log.end < self._end:
+            self._forget()
+            self._identity = log.identity
+        if log.end > self._end:
+            for _, line in lines_of(log.read(self._end, log.end), self._end):
+                self._apply(object_of(line) or {})
+                self._lines += 1
+            self._end = log.end
+        for file_id in list(self._saving):
+            self._read_again(log, file_id)
+        self._look_around(log)
+
+    def _apply(self, entry: dict[str, Any]) -> None:
+        begun, file_id = entry.get("saving"), entry.get("id")
+        if isinstance(begun, str):
+            self._saving[begun] = None
+        if not isinstance(file_id, str):
+            return
+        self._saving.pop(file_id, None)
+        self._drop(file_id)
+        version, row = entry.get("version"), entry.get("row")
+        if not isinstance(version, int) or not version:
+            return
+        self._known[file_id] = (version, row if isinstance(row, dict) else None)
+        if not isinstance(row, dict):
+            return
+        if row.get("status") == RunStatus.WAITING.value and row.get("wait_until"):
+            self._due[file_id] = row["wait_until"]
+        if row.get("parent_run_id"):
+            self._children.setdefault(row["parent_run_id"], set()).add(file_id)
+
+    def _drop(self, file_id: str) -> None:
+        _, row = self._known.pop(file_id, (0, None))
+        self._due.pop(file_id, None)
+        parent = None if row is None else row.get("parent_run_id")
+        if parent in self._children:
+            self._children[parent].discard(file_id)
+            if not self._children[parent]:
+                del self._children[parent]
+
+    def _read_again(self, log: LineFile, file_id: str) -> None:
+        path = self._dir / name_of(file_id)
+        version = content_version(path)  # first: a change in between makes this version look old, not new
+        try:
+            run = read_run(path) if version else None
+        except CorruptCheckpointError as exc:
+            logger.warning("left out of listings: %s", exc)
+            run = None
+        self._settle(log, file_id, version, None if run is None else index_row(run))
+
+    def _look_around(self, log: LineFile) -> None:
+        """Find files that were put here without the index."""
+        changed = os.stat(self._dir).st_mtime_ns
+        if self._compared and changed == self._dir_seen:
+            return
+        names = os.listdir(self._dir)
+        found = [file_id for file_id in map(id_in_name, names) if file_id is not None]
+        if self._compared:
+            foreign = [file_id for file_id in found if file_id not in self._known]
+        else:
+            gone = self._known.keys() - set(found)
+            foreign = [
+                file_id
+                for file_id in (*found, *gone)
+                if self._known.get(file_id, (0,))[0] != content_version(self._dir / name_of(file_id))
+            ]
+            self._compared = True
+        for file_id in foreign:
+            self._read_again(log, file_id)
+        settled = time.time_ns() - changed > _CLOCK_TICK_NS
+        self._dir_seen = changed if settled else 0
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def rows(self) -> list[tuple[str, Row]]:
+        """All readable runs: the id their file is named after, and their row."""
+        with self._guard, self._log():
+            return [(file_id, row) for file_id, (_, row) in self._known.items() if row is not None]
+
+    def due(self, now: str) -> list[str]:
+        """File ids of runs that wait for a time not after ``now``, earliest first."""
+        with self._guard, self._log():
+            return [file_id for _, file_id in sorted((at, i) for i, at in self._due.items() if at <= now)]
+
+    def children(self, parent_run_id: str) -> set[str]:
+        """File ids of runs with this parent."""
+        with self._guard, self._log():
+            return set(self._children.get(parent_run_id, ()))
+
+    def current(self, file_id: str) -> Row | None:
+        """The run's row, after a look whether its file is still the one it was taken from."""
+        version = content_version(self._dir / name_of(file_id))
+        with self._guard:
+            known = self._known.get(file_id)
+            if known is None or known[0] != version:
+                with self._log() as log:
+                    self._read_again(log, file_id)
+                known = self._known.get(file_id)
+            return None if known is None else known[1]
