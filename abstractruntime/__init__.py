@@ -37,7 +37,20 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "is_artifact_ref",
         "resolve_artifact",
     ),
+    "scheduler.convenience": ("ScheduledRuntime", "create_scheduled_runtime"),
+    "scheduler.registry": ("WorkflowRegistry",),
+    "scheduler.scheduler": ("Scheduler", "SchedulerStats"),
     "storage.base": ("QueryableRunStore",),
+    "storage.commands": (
+        "CommandAppendResult",
+        "CommandCursorStore",
+        "CommandRecord",
+        "CommandStore",
+        "InMemoryCommandCursorStore",
+        "InMemoryCommandStore",
+        "JsonFileCommandCursorStore",
+        "JsonlCommandStore",
+    ),
     "storage.in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "storage.ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "storage.observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
@@ -48,7 +61,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 _ALSO: dict[str, tuple[str, ...]] = {
     "app": ("App", "Cron", "Every"),
 }
-_SUBPACKAGES = ("core", "history_bundle", "identity", "storage")
+_SUBPACKAGES = ("core", "history_bundle", "identity", "scheduler", "storage")
 _HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name in names}
 
 __version__ = "0.5.0"

@@ -9,6 +9,16 @@ from importlib import import_module
 
 _HOMES: dict[str, tuple[str, ...]] = {
     "base": ("LedgerStore", "QueryableRunIndexStore", "QueryableRunStore", "RunStore"),
+    "commands": (
+        "CommandAppendResult",
+        "CommandCursorStore",
+        "CommandRecord",
+        "CommandStore",
+        "InMemoryCommandCursorStore",
+        "InMemoryCommandStore",
+        "JsonFileCommandCursorStore",
+        "JsonlCommandStore",
+    ),
     "in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "in_memory_checkpoints": ("InMemoryCheckpointStore",),
     "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
