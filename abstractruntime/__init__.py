@@ -55,7 +55,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "storage.ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "storage.observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "storage.json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
-    "storage.sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
+    "storage.sqlite": (
+        "SqliteCommandCursorStore",
+        "SqliteCommandStore",
+        "SqliteDatabase",
+        "SqliteLedgerStore",
+        "SqliteRunStore",
+    ),
 }
 # Ours, beyond the published names: reachable here, not part of ``__all__``.
 _ALSO: dict[str, tuple[str, ...]] = {

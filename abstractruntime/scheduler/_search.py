@@ -1,0 +1,122 @@
+"""Which runs deserve a turn now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from abstractruntime.core.control import is_paused
+from abstractruntime.core.errors import UnknownWorkflowError
+from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.times import parse_time
+from abstractruntime.storage.base import DEFAULT_LIMIT, QueryableRunStore
+
+from ._turns import Report, Turn, TurnKind, Turns
+from .registry import WorkflowRegistry
+
+__all__ = ["Search"]
+
+_UNBOUNDED = 2**31 - 1
+_WIDER = 4
+
+
+class Search:
+    """Looks for runs to drive. ``is_busy`` says which ones are being driven already."""
+
+    def __init__(
+        self,
+        store: QueryableRunStore,
+        registry: WorkflowRegistry,
+        turns: Turns,
+        report: Report,
+        is_busy: Callable[[str], bool],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._turns = turns
+        self._report = report
+        self._is_busy = is_busy
+
+    def due(self, now_iso: str, *, room: int, patient: bool) -> Iterator[Turn]:
+        """At most ``room`` runs whose time has come, earliest first, however many others stand before them.
+
+        Args:
+            patient: runs of unregistered workflows are reported with rests in between, not each time.
+        """
+        for run in self._all_due(now_iso):
+            if room <= 0:
+                return
+            if is_paused(run) or self._is_busy(run.run_id):
+                continue
+            workflow = self._registry.get(run.workflow_id)
+            if workflow is None:
+                self._unregistered(run, patient=patient)
+            elif not self._turns.backoff.rests(run.run_id):
+                room -= 1
+                yield Turn(run.run_id, workflow, TurnKind.WAKE)
+
+    def _all_due(self, now_iso: str) -> Iterator[RunState]:
+        """All due runs. The store has no offset, so the window grows as long as it is (nearly) full: a
+        damaged row may be missing from it."""
+        passed: set[str] = set()
+        limit = DEFAULT_LIMIT
+        while True:
+            runs = self._store.list_due_wait_until(now_iso=now_iso, limit=limit)
+            news = [run for run in runs if run.run_id not in passed]
+            passed.update(run.run_id for run in news)
+            yield from news
+            if not news or 2 * len(runs) < limit:
+                return
+            limit *= _WIDER
+
+    def _unregistered(self, run: RunState, *, patient: bool) -> None:
+        key = _unregistered_key(run.run_id)
+        if patient and self._turns.backoff.rests(key):
+            return
+        self._turns.backoff.failed(key)
+        error = UnknownWorkflowError(
+            f"Workflow '{run.workflow_id}' is not registered. Register it before starting the scheduler."
+        )
+        self._report.failed(run.run_id, error)
+
+    def left(self) -> Iterator[Turn]:
+        """Runs that this scheduler left RUNNING: they used up their steps, or raised and have rested."""
+        for run_id, left in self._turns.left().items():
+            workflow = self._registry.get(left.workflow_id)
+            if workflow is None or self._is_busy(run_id) or self._turns.backoff.rests(run_id):
+                continue
+            kind = TurnKind.RECOVER if left.raised else TurnKind.CONTINUE
+            yield Turn(run_id, workflow, kind, left.seen_at)
+
+    def abandoned(self, now: datetime, *, after_s: float) -> Iterator[Turn]:
+        """RUNNING runs that nobody has moved for ``after_s`` seconds."""
+        before = now - timedelta(seconds=after_s)
+        mine = self._turns.left()
+        for run_id, workflow_id, updated_at in self._running():
+            workflow = self._registry.get(workflow_id)  # one of another process's workflows is its business
+            if workflow is None or run_id in mine or self._is_busy(run_id):
+                continue
+            if _is_later(updated_at, before) or self._turns.backoff.rests(run_id):
+                continue
+            yield Turn(run_id, workflow, TurnKind.RECOVER, updated_at)
+
+    def _running(self) -> Iterator[tuple[str, str, str]]:
+        index = getattr(self._store, "list_run_index", None)
+        if index is None:
+            for run in self._store.list_runs(status=RunStatus.RUNNING, limit=_UNBOUNDED):
+                yield run.run_id, run.workflow_id, run.updated_at
+        else:
+            for row in index(status=RunStatus.RUNNING, limit=_UNBOUNDED):
+                yield row["run_id"], row["workflow_id"], row["updated_at"] or ""
+
+
+def _unregistered_key(run_id: str) -> str:
+    """Its own rests: a run whose workflow is registered at last does not rest any more."""
+    return f"unregistered:{run_id}"
+
+
+def _is_later(text: str, moment: datetime) -> bool:
+    try:
+        return parse_time(text) > moment
+    except ValueError:  # written by somebody else: no time at all, so it does not say the run is alive
+        return False
