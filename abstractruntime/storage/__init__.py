@@ -24,7 +24,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
-    "sqlite": ("SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"),
+    "sqlite": (
+        "SqliteCommandCursorStore",
+        "SqliteCommandStore",
+        "SqliteDatabase",
+        "SqliteLedgerStore",
+        "SqliteRunStore",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Runs and ledgers in one SQLite file (`spec/02 §6`): the generic SQL stores behind the contract's names."""
+"""Runs, ledgers and commands in one SQLite file (`spec/02 §6`): the SQL stores behind the contract's names."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from .sql.engine import open_database
 from .sql.ledger_store import SqlLedgerStore
 from .sql.run_store import SqlRunStore
 from .sql.sqlite_dialect import SqliteDialect
+from .sqlite_commands import SqliteCommandCursorStore, SqliteCommandStore
 
-__all__ = ["SqliteDatabase", "SqliteLedgerStore", "SqliteRunStore"]
+__all__ = [
+    "SqliteCommandCursorStore",
+    "SqliteCommandStore",
+    "SqliteDatabase",
+    "SqliteLedgerStore",
+    "SqliteRunStore",
+]
 
 
 class SqliteDatabase:

@@ -24,8 +24,15 @@ from abstractruntime.storage.commands import (
     JsonlCommandStore,
 )
 from abstractruntime.storage.line_files import LineFile
+from abstractruntime.storage.sqlite import (
+    SqliteCommandCursorStore,
+    SqliteCommandStore,
+    SqliteDatabase,
+    SqliteRunStore,
+)
+from tests.storage.contract_file import make_contract_file
 
-BACKENDS = ["memory", "json"]
+BACKENDS = ["memory", "json", "sqlite"]
 
 
 def a_command(command_id: str = "c1", **fields: Any) -> CommandRecord:
@@ -37,16 +44,24 @@ def a_command(command_id: str = "c1", **fields: Any) -> CommandRecord:
 def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CommandStore]:
     if request.param == "memory":
         yield InMemoryCommandStore()
-    else:
+    elif request.param == "json":
         yield JsonlCommandStore(tmp_path / "inbox")
+    else:
+        database = SqliteDatabase(tmp_path / "runs.db")
+        yield SqliteCommandStore(database)
+        database.close()
 
 
 @pytest.fixture(params=BACKENDS)
 def cursor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CommandCursorStore]:
     if request.param == "memory":
         yield InMemoryCommandCursorStore()
-    else:
+    elif request.param == "json":
         yield JsonFileCommandCursorStore(tmp_path / "deep" / "cursor.json")
+    else:
+        database = SqliteDatabase(tmp_path / "runs.db")
+        yield SqliteCommandCursorStore(database)
+        database.close()
 
 
 def test_every_store_is_one(commands: CommandStore, cursor: CommandCursorStore) -> None:
@@ -252,3 +267,43 @@ def test_a_file_without_a_position_counts_as_none(tmp_path: Path, text: str) -> 
     assert path.read_text(encoding="utf-8") == json.dumps(saved, indent=2)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == ["cursor.json"]
+
+
+# --- SQLite -----------------------------------------------------------------------------------------
+
+
+def test_commands_and_cursors_share_a_file_and_survive_it_being_closed(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    first = SqliteDatabase(path)
+    SqliteCommandStore(first).append(a_command())
+    SqliteCommandCursorStore(first).save(1)
+    SqliteCommandCursorStore(first, consumer_id="other").save(9)
+    assert SqliteRunStore(first).list_runs() == []
+    first.close()
+    second = SqliteDatabase(path)
+    assert SqliteCommandStore(second).append(a_command()) == CommandAppendResult(False, True, 1)
+    assert SqliteCommandCursorStore(second, consumer_id=" ").load() == 1
+    assert SqliteCommandCursorStore(second, consumer_id="other").load() == 9
+    assert SqliteCommandCursorStore(second, consumer_id="third").load() == 0
+    second.close()
+
+
+def test_commands_of_a_published_file_go_on(tmp_path: Path) -> None:
+    make_contract_file(tmp_path / "old.db")
+    database = SqliteDatabase(tmp_path / "old.db")
+    commands = SqliteCommandStore(database)
+    assert commands.list_after(after=0) == ([CommandRecord("c", "r1", "pause", {}, "2026", None, 7)], 7)
+    assert commands.append(a_command("c")).seq == 7
+    assert commands.append(a_command("d")).seq == 8
+    database.close()
+
+
+def test_a_damaged_payload_hides_no_command(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = SqliteDatabase(tmp_path / "runs.db")
+    commands = SqliteCommandStore(database)
+    for n in (1, 2):
+        commands.append(a_command(f"c{n}"))
+    database.connection().execute("UPDATE commands SET payload_json = '{' WHERE seq = 1")
+    assert [command.payload for command in commands.list_after(after=0)[0]] == [{}, {"why": "grüß"}]
+    assert "c1" in caplog.text
+    database.close()
