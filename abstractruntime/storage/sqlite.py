@@ -1,4 +1,4 @@
-"""Runs, ledgers and commands in one SQLite file (`spec/02 §6`): the SQL stores behind the contract's names."""
+"""Runs, ledgers and commands in one SQLite file (`spec/02 §6`): SQL stores under the contract's names."""
 
 from __future__ import annotations
 
