@@ -40,6 +40,9 @@ _CLOCK_TICK_NS = 50_000_000
 """More than the granularity of file times: a directory that changed less than this ago may change again
 without showing it."""
 
+_SMALL_DIR = 500
+"""Larger directories that change all the time are listed again for a twentieth of the time at most."""
+
 
 class RunFilesIndex:
     """The index of one directory, as one store object knows it. Safe to share among threads."""
@@ -60,6 +63,7 @@ class RunFilesIndex:
         self._saving: dict[str, None] = {}
         self._compared = False
         self._dir_seen = 0
+        self._rest_until = 0.0
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -119,7 +123,6 @@ class RunFilesIndex:
             self._end = log.end
         for file_id in list(self._saving):
             self._read_again(log, file_id)
-        self._look_around(log)
 
     def _apply(self, entry: dict[str, Any]) -> None:
         begun, file_id = entry.get("saving"), entry.get("id")
@@ -162,8 +165,9 @@ class RunFilesIndex:
     def _look_around(self, log: LineFile) -> None:
         """Find files that were put here without the index."""
         changed = os.stat(self._dir).st_mtime_ns
-        if self._compared and changed == self._dir_seen:
+        if self._compared and (changed == self._dir_seen or time.monotonic() < self._rest_until):
             return
+        began = time.monotonic()
         names = os.listdir(self._dir)
         found = [file_id for file_id in map(id_in_name, names) if file_id is not None]
         if self._compared:
@@ -180,22 +184,27 @@ class RunFilesIndex:
             self._read_again(log, file_id)
         settled = time.time_ns() - changed > _CLOCK_TICK_NS
         self._dir_seen = changed if settled else 0
+        if len(names) > _SMALL_DIR:
+            self._rest_until = 21 * time.monotonic() - 20 * began
 
     # --- reading ------------------------------------------------------------------------------------
 
     def rows(self) -> list[tuple[str, Row]]:
         """All readable runs: the id their file is named after, and their row."""
-        with self._guard, self._log():
+        with self._guard, self._log() as log:
+            self._look_around(log)
             return [(file_id, row) for file_id, (_, row) in self._known.items() if row is not None]
 
     def due(self, now: str) -> list[str]:
         """File ids of runs that wait for a time not after ``now``, earliest first."""
-        with self._guard, self._log():
+        with self._guard, self._log() as log:
+            self._look_around(log)
             return [file_id for _, file_id in sorted((at, i) for i, at in self._due.items() if at <= now)]
 
     def children(self, parent_run_id: str) -> set[str]:
         """File ids of runs with this parent."""
-        with self._guard, self._log():
+        with self._guard, self._log() as log:
+            self._look_around(log)
             return set(self._children.get(parent_run_id, ()))
 
     def current(self, file_id: str) -> Row | None:

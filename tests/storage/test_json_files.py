@@ -352,3 +352,15 @@ def test_a_second_pair_of_stores_goes_on(tmp_path: Path, fsync: bool) -> None:
     assert JsonFileRunStore(tmp_path).load("r1") == a_run()
     JsonlLedgerStore(tmp_path).append(a_record(a_run()))
     assert len(JsonlLedgerStore(tmp_path).list("r1")) == 2
+
+
+def test_saving_costs_the_same_however_many_runs_there_are(
+    runs: JsonFileRunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> list[str]:
+        raise AssertionError(f"{path} listed")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    runs.save(a_run())
+    assert runs.load("r1") == a_run()
+    assert runs.delete("r1")
