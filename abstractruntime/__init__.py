@@ -55,6 +55,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "storage.ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "storage.observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "storage.json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
+    "storage.offloading": ("OffloadingLedgerStore", "OffloadingRunStore", "offload_large_values"),
     "storage.sqlite": (
         "SqliteCommandCursorStore",
         "SqliteCommandStore",

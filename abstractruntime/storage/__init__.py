@@ -24,6 +24,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
     "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
+    "offloading": ("OffloadingLedgerStore", "OffloadingRunStore", "offload_large_values"),
     "sqlite": (
         "SqliteCommandCursorStore",
         "SqliteCommandStore",

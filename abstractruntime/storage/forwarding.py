@@ -25,7 +25,7 @@ LEDGER_OPTIONS = frozenset(
         "atomic",
     }
 )
-RUN_OPTIONS = frozenset({"version_of", "lock_domain", "atomic"})
+RUN_OPTIONS = frozenset({"version_of", "atomic"})
 
 
 class LedgerDecorator(LedgerStore):
