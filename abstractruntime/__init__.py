@@ -56,6 +56,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "storage.observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "storage.json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
     "storage.offloading": ("OffloadingLedgerStore", "OffloadingRunStore", "offload_large_values"),
+    "storage.snapshots": ("InMemorySnapshotStore", "JsonSnapshotStore", "Snapshot", "SnapshotStore"),
     "storage.sqlite": (
         "SqliteCommandCursorStore",
         "SqliteCommandStore",

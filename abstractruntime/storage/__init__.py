@@ -25,6 +25,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
     "offloading": ("OffloadingLedgerStore", "OffloadingRunStore", "offload_large_values"),
+    "snapshots": ("InMemorySnapshotStore", "JsonSnapshotStore", "Snapshot", "SnapshotStore"),
     "sqlite": (
         "SqliteCommandCursorStore",
         "SqliteCommandStore",

@@ -1,0 +1,138 @@
+"""Snapshots in memory and files (`spec/02 §11`, §15 D-6, U-1)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from abstractruntime.core.models import RunStatus
+from abstractruntime.storage import whole_files
+from abstractruntime.storage.in_memory import InMemoryRunStore
+from abstractruntime.storage.snapshots import (
+    CorruptSnapshotError,
+    InMemorySnapshotStore,
+    JsonSnapshotStore,
+    Snapshot,
+    SnapshotStore,
+)
+
+from .runs import a_run, waiting_for
+
+
+@pytest.fixture(params=["memory", "files"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
+    return InMemorySnapshotStore() if request.param == "memory" else JsonSnapshotStore(tmp_path / "s")
+
+
+def test_run_goes_in_and_comes_back(store: SnapshotStore) -> None:
+    run = waiting_for(a_run(), "key")
+    expected = json.loads(json.dumps(run.to_dict()))
+    snapshot = Snapshot.from_run(run=run, name="before", description="d", tags=["a"], step_id="s1")
+    assert type(snapshot.run_state["status"]) is str
+    assert type(snapshot.run_state["waiting"]["reason"]) is str
+    run.vars["n"].append("later")
+    store.save(snapshot)
+    loaded = store.load(snapshot.snapshot_id)
+    assert loaded == snapshot
+    assert loaded is not None
+    assert loaded.run_state == expected
+    runs = InMemoryRunStore()
+    runs.save(loaded.to_run())
+    restored = runs.load("r1")
+    assert restored is not None
+    assert restored.status is RunStatus.WAITING
+    assert restored.to_dict() == expected
+
+
+def test_save_stamps_and_replaces(store: SnapshotStore) -> None:
+    snapshot = Snapshot("s", "r1", updated_at="old")
+    store.save(snapshot)
+    assert snapshot.updated_at != "old"
+    snapshot.name = "new"
+    store.save(snapshot)
+    snapshot.tags.append("not saved")
+    (found,) = store.list()
+    assert (found.name, found.tags) == ("new", [])
+    assert store.delete("s")
+    assert not store.delete("s")
+    assert store.load("s") is None
+
+
+def test_filters(store: SnapshotStore) -> None:
+    for number in range(4):
+        store.save(
+            Snapshot(
+                f"s{number}",
+                f"r{number % 2}",
+                name=f"Name {number}",
+                description=None if number else "Überblick",
+                tags=["Even", "x"] if number % 2 == 0 else [],
+                created_at=f"2026-01-0{number + 1}",
+            )
+        )
+
+    def ids(**filters: object) -> list[str]:
+        return [snapshot.snapshot_id for snapshot in store.list(**filters)]  # type: ignore[arg-type]
+
+    assert ids() == ids(run_id="", tag="", query="") == ["s3", "s2", "s1", "s0"]
+    assert ids(run_id="r1") == ["s3", "s1"]
+    assert ids(tag="EVEN") == ["s2", "s0"]
+    assert ids(tag="eve") == []
+    assert ids(query="überBLICK") == ["s0"]
+    assert ids(query="name", tag="x", run_id="r0", limit=1) == ["s2"]
+    assert ids(limit=0) == ids(limit=-1) == []
+
+
+@pytest.mark.parametrize("bad", ["", "a/b", "../x", "a\n", "x" * 300])
+def test_bad_ids_are_refused(store: SnapshotStore, bad: str) -> None:
+    for use in (store.load, store.delete):
+        with pytest.raises(ValueError, match="snapshot_id"):
+            use(bad)
+    with pytest.raises(ValueError, match="snapshot_id"):
+        store.save(Snapshot(bad, "r1"))
+
+
+def test_what_is_not_json_is_refused(store: SnapshotStore) -> None:
+    with pytest.raises(TypeError):
+        store.save(Snapshot("s", "r1", run_state={"x": object()}))
+    assert store.list() == []
+
+
+def test_file_form(tmp_path: Path) -> None:
+    JsonSnapshotStore(tmp_path).save(snapshot := Snapshot("s", "r1", name="ü"))
+    text = (tmp_path / "snapshot_s.json").read_text(encoding="utf-8")
+    assert text == json.dumps(vars(snapshot), indent=2, ensure_ascii=False)
+    (tmp_path / "snapshot_t.json").write_text('{"snapshot_id": "t", "run_id": "r1"}')
+    loaded = JsonSnapshotStore(tmp_path).load("t")
+    assert loaded is not None
+    assert (loaded.name, loaded.tags, loaded.run_state, loaded.step_id) == ("", [], {}, None)
+
+
+def test_damaged_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = JsonSnapshotStore(tmp_path)
+    store.save(Snapshot("good", "r1"))
+    (tmp_path / "snapshot_cut.json").write_text('{"snapshot_id": "c')
+    (tmp_path / "snapshot_odd.json").write_text("[]")
+    with pytest.raises(json.JSONDecodeError):
+        store.load("cut")
+    with pytest.raises(CorruptSnapshotError, match=r"snapshot_odd\.json"):
+        store.load("odd")
+    assert [snapshot.snapshot_id for snapshot in store.list()] == ["good"]
+    assert "snapshot_cut.json" in caplog.text
+
+
+def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JsonSnapshotStore(tmp_path)
+    store.save(Snapshot("s", "r1", name="old"))
+
+    def fail(source: object, target: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(whole_files.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.save(Snapshot("s", "r1", name="new"))
+    monkeypatch.undo()
+    assert [snapshot.name for snapshot in store.list()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["snapshot_s.json"]
