@@ -21,8 +21,8 @@ from .artifact_base import (
 from .artifact_ids import compute_artifact_id, compute_blob_id, validate_artifact_id
 from .artifact_index import ArtifactIndex
 from .artifact_meta import read_metadata, write_metadata
-from .file_lock import locked
-from .whole_files import make_private_dir, write_whole
+from .file_locks import locked
+from .replaced_files import make_private_dir, write_whole
 
 __all__ = ["FileArtifactStore"]
 

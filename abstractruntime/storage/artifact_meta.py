@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from .artifact_base import ArtifactMetadata, CorruptArtifactError
-from .whole_files import write_whole
+from .replaced_files import write_whole
 
 __all__ = ["read_metadata", "write_metadata"]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["lock_file", "open_locked", "unlock_file"]
+__all__ = ["lock_file", "locked", "open_locked", "unlock_file"]
 
 if sys.platform == "win32":
     import msvcrt
@@ -56,6 +58,20 @@ def open_locked(path: Path, flags: int, *, shared: bool = False) -> int:
         except BaseException:
             os.close(fd)
             raise
+        os.close(fd)
+
+
+@contextmanager
+def locked(path: Path, *, alone: bool = True) -> Iterator[None]:
+    """Hold the lock of this file, which is made if it is missing; the system frees it when the process dies.
+
+    Each call opens the file anew, so threads of one process exclude each other as processes do.
+    """
+    fd = open_locked(path, os.O_RDWR | os.O_CREAT, shared=not alone)
+    try:
+        yield
+    finally:
+        unlock_file(fd)
         os.close(fd)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["content_version", "make_private_dir", "put_in_place", "replacement", "sync_dir"]
+__all__ = ["content_version", "make_private_dir", "put_in_place", "replacement", "sync_dir", "write_whole"]
 
 
 def make_private_dir(path: Path) -> None:
@@ -36,6 +36,13 @@ def replacement(path: Path, data: bytes, *, fsync: bool = False) -> Iterator[Pat
     finally:
         with suppress(FileNotFoundError):  # renamed: the usual end
             temporary.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the file; the new content is on disk on return. On any failure the old file stays."""
+    with replacement(path, data, fsync=True) as temporary:
+        os.replace(temporary, path)
+    sync_dir(path.parent)
 
 
 def put_in_place(temporary: Path, path: Path, *, fsync: bool = False) -> int:

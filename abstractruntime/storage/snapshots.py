@@ -21,7 +21,7 @@ from abstractruntime.core.models import RunState, utc_now_iso
 from .copies import copy_value
 from .file_names import checked_id
 from .json_text import encode
-from .whole_files import make_private_dir, write_whole
+from .replaced_files import make_private_dir, write_whole
 
 __all__ = ["CorruptSnapshotError", "InMemorySnapshotStore", "JsonSnapshotStore", "Snapshot", "SnapshotStore"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from abstractruntime.storage import artifact_index, whole_files
+from abstractruntime.storage import artifact_index, replaced_files
 from abstractruntime.storage.artifacts import (
     CorruptArtifactError,
     FileArtifactStore,
@@ -171,7 +171,7 @@ def test_metadata_is_replaced_at_once(
     def fail(source: object, target: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(whole_files.os, "replace", fail)
+    monkeypatch.setattr(replaced_files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         store.store(b"x", tags={"a": "2"})
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from abstractruntime.core.models import RunStatus
-from abstractruntime.storage import whole_files
+from abstractruntime.storage import replaced_files
 from abstractruntime.storage.in_memory import InMemoryRunStore
 from abstractruntime.storage.snapshots import (
     CorruptSnapshotError,
@@ -130,7 +130,7 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(source: object, target: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(whole_files.os, "replace", fail)
+    monkeypatch.setattr(replaced_files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         store.save(Snapshot("s", "r1", name="new"))
     monkeypatch.undo()
