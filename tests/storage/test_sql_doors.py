@@ -114,6 +114,23 @@ def test_atomic_writes_of_both_stores_together_or_not_at_all(
     assert [entry["idempotency_key"] for entry in ledger.list("r1")] == ["k", "m"]
 
 
+def test_another_object_for_the_same_database_takes_part(database: Database, runs: SqlRunStore) -> None:
+    """On SQLite it would wait for this thread's own transaction; on PostgreSQL it would not see the run."""
+    other = SqlLedgerStore(open_database(database.url))
+    with runs.atomic():
+        runs.save(a_run())
+        other.append(a_record(a_run(), "k"))
+
+    def spoiled() -> None:
+        with runs.atomic():
+            other.append(a_record(a_run(), "l"))
+            raise _UndoError
+
+    with pytest.raises(_UndoError):
+        spoiled()
+    assert other.count("r1") == 1
+
+
 def test_a_refused_part_does_not_spoil_the_rest(runs: SqlRunStore, ledger: SqlLedgerStore) -> None:
     with runs.atomic():
         runs.save(a_run())

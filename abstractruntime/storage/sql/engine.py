@@ -36,14 +36,19 @@ MAX_IDLE = 16
 T = TypeVar("T")
 
 
-class LockDomain:
-    """Shared by all `Database` objects of this process with the same address: what guards one guards all."""
-
-
 class _Atomic(threading.local):
     """The transaction this thread is in, see `Database.atomic`."""
 
     session: Session | None = None
+
+
+class LockDomain:
+    """Shared by all `Database` objects of this process with the same address: what guards one guards all,
+    and what one has begun together the others take part in (else they would wait for it, in the same
+    thread)."""
+
+    def __init__(self) -> None:
+        self.atomic = _Atomic()
 
 
 class Database:
@@ -59,8 +64,8 @@ class Database:
         self._finalizer = finalize(self, _close_all, self._idle)
         self._abandoned: list[object] = []
         self.write_lock = Lock()
-        self._atomic = _Atomic()
         self.lock_domain = _domains.setdefault(url.render_as_string(hide_password=False), LockDomain())
+        self._atomic = self.lock_domain.atomic
         self._engine: Engine | None = None
         self._engine_lock = Lock()
         _databases.add(self)
@@ -117,7 +122,8 @@ class Database:
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """Everything this thread does with the database inside commits together, or not at all."""
+        """Everything this thread does with the database inside, also through other objects for the same
+        address, commits together or not at all."""
         if self._atomic.session is not None:
             yield
             return
