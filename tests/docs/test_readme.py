@@ -85,3 +85,9 @@ def test_the_web_backend_starts_runs_once_and_takes_payments_once(
         state = browser.get("/orders/7").json()
         assert state["status"] == "completed"
         assert state["output"]["payment"]["payload"] == {"payment_id": "p1"}
+
+
+def test_every_python_block_is_run_above() -> None:
+    run_here = ("InMemoryRunStore()", "SqliteDatabase(", "app = App(", "FastAPI(")
+    assert len(BLOCKS) == len(run_here)
+    assert len({_block(text) for text in run_here}) == len(run_here)
