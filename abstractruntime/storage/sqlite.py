@@ -1,4 +1,4 @@
-"""Runs, ledgers and commands in one SQLite file (`spec/02 §6`): SQL stores under the contract's names."""
+"""Runs, ledgers, commands and payloads in one SQLite file (`spec/02 §6`): SQL stores under its names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 
 from .sql import door_statements as sql
 from .sql import migrate
+from .sql.artifact_store import SqlArtifactStore
 from .sql.engine import open_database
 from .sql.ledger_store import SqlLedgerStore
 from .sql.run_store import SqlRunStore
@@ -17,6 +18,7 @@ from .sql.sqlite_dialect import SqliteDialect
 from .sqlite_commands import SqliteCommandCursorStore, SqliteCommandStore
 
 __all__ = [
+    "SqliteArtifactStore",
     "SqliteCommandCursorStore",
     "SqliteCommandStore",
     "SqliteDatabase",
@@ -91,6 +93,13 @@ class SqliteRunStore(SqlRunStore):
 
 class SqliteLedgerStore(SqlLedgerStore):
     """Journals in a SQLite file."""
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        super().__init__(db.database)
+
+
+class SqliteArtifactStore(SqlArtifactStore):
+    """Artifacts in a SQLite file."""
 
     def __init__(self, db: SqliteDatabase) -> None:
         super().__init__(db.database)

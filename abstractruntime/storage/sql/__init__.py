@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOMES: dict[str, tuple[str, ...]] = {
+    "artifact_store": ("SqlArtifactStore",),
     "engine": ("Database", "open_database"),
     "ledger_store": ("SqlLedgerStore",),
     "run_store": ("SqlRunStore",),

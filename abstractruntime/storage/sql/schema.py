@@ -13,9 +13,11 @@ from sqlalchemy import (
     Column,
     Connection,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -27,7 +29,7 @@ from sqlalchemy import (
 
 __all__ = ["HEAD", "build_metadata"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision of `migrations/`: what a database made from this metadata is stamped with."""
 
 _WAITS_FOR_EVENT = text("wait_reason = 'event' AND status = 'waiting'")
@@ -42,6 +44,8 @@ def build_metadata(dialect: str) -> MetaData:
     _ledger(metadata, dialect)
     _inbox(metadata, dialect)
     _commands(metadata, dialect)
+    _artifacts(metadata, dialect)
+    _snapshots(metadata, dialect)
     Table(
         "schedules",
         metadata,
@@ -209,3 +213,52 @@ def _commands(metadata: MetaData, dialect: str) -> None:
         Column("cursor", Integer if dialect == "sqlite" else BigInteger, nullable=False),
         Column("updated_at", Text, nullable=False),
     )
+
+
+def _time(dialect: str) -> Column[str]:
+    """ISO text, in the order of its characters whatever the language of the database."""
+    return Column("created_at", Text(collation="C") if dialect == "postgresql" else Text, nullable=False)
+
+
+def _artifacts(metadata: MetaData, dialect: str) -> None:
+    blobs = Table(
+        "artifact_blobs",
+        metadata,
+        Column("blob_id", Text, primary_key=True),
+        Column("size_bytes", BigInteger, nullable=False),
+        Column("content", LargeBinary, nullable=False),
+    )
+    artifacts = Table(
+        "artifacts",
+        metadata,
+        Column("artifact_id", Text, primary_key=True),
+        # The database itself refuses to lose a content that an artifact names.
+        Column("blob_id", Text, ForeignKey(blobs.c.blob_id, name="artifacts_blob_id_fkey"), nullable=False),
+        Column("run_id", Text),
+        Column("content_type", Text, nullable=False),
+        Column("size_bytes", BigInteger, nullable=False),
+        _time(dialect),
+        Column("tags_json", Text, nullable=False),
+    )
+    Index("idx_artifacts_run", artifacts.c.run_id, artifacts.c.created_at)
+    Index("idx_artifacts_created", artifacts.c.created_at)
+    Index("idx_artifacts_blob", artifacts.c.blob_id)
+
+
+def _snapshots(metadata: MetaData, dialect: str) -> None:
+    snapshots = Table(
+        "snapshots",
+        metadata,
+        Column("snapshot_id", Text, primary_key=True),
+        Column("run_id", Text, nullable=False),
+        Column("step_id", Text),
+        Column("name", Text, nullable=False),
+        Column("description", Text),
+        Column("tags_json", Text, nullable=False),
+        _time(dialect),
+        Column("updated_at", Text, nullable=False),
+        # Last, so that a listing passes the pages of a large state by.
+        Column("run_state_json", Text, nullable=False),
+    )
+    Index("idx_snapshots_run", snapshots.c.run_id, snapshots.c.created_at)
+    Index("idx_snapshots_created", snapshots.c.created_at)
