@@ -37,6 +37,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "is_artifact_ref",
         "resolve_artifact",
     ),
+    "memory": ("ActiveContextPolicy", "TimeRange"),
     "scheduler.convenience": ("ScheduledRuntime", "create_scheduled_runtime"),
     "scheduler.registry": ("WorkflowRegistry",),
     "scheduler.scheduler": ("Scheduler", "SchedulerStats"),
@@ -69,7 +70,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 _ALSO: dict[str, tuple[str, ...]] = {
     "app": ("App", "Cron", "Every"),
 }
-_SUBPACKAGES = ("core", "history_bundle", "identity", "scheduler", "storage")
+_SUBPACKAGES = ("core", "history_bundle", "identity", "memory", "scheduler", "storage")
 _HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name in names}
 
 __version__ = "0.5.0"

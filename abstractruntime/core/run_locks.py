@@ -7,12 +7,13 @@ process over the same run store share one lock per run for short writes, and one
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["RunLocks", "Writing", "locks_of"]
+__all__ = ["RunLocks", "Writing", "alone", "locks_of"]
 
 
 class Writing:
@@ -89,3 +90,15 @@ def locks_of(store: object) -> RunLocks:
         return RunLocks()  # nobody can share it by identity: the locks are this runtime's own
     with _registry_guard:
         return _registry.setdefault(domain, RunLocks())
+
+
+@contextmanager
+def alone(store: object, run_id: str) -> Iterator[Writing]:
+    """No other write of this run meanwhile, for a change that writes the run but no ledger.
+
+    The store's transaction comes before the lock, as in `Persistence.writing`: two orders would be a
+    deadlock.
+    """
+    atomic = getattr(store, "atomic", None)
+    with nullcontext() if atomic is None else atomic(), locks_of(store).writing(run_id) as held:
+        yield held

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from copy import deepcopy
 from typing import Any
 
 from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import RunState, utc_now_iso
-from abstractruntime.core.run_locks import locks_of
+from abstractruntime.core.run_locks import alone
 from abstractruntime.identity.fingerprint import sha256_hex
 
 from .errors import HistoryBundleError
@@ -57,11 +56,7 @@ def persist_workflow_snapshot(
     if not isinstance(snapshot, dict):
         raise InvalidInputError("snapshot must be a dict")
     sha256 = sha256_hex(json.dumps(snapshot, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
-    with ExitStack() as held:
-        atomic = getattr(run_store, "atomic", None)
-        if atomic is not None:  # before the lock, as the kernel does: two orders would be a deadlock
-            held.enter_context(atomic())
-        held.enter_context(locks_of(run_store).writing(run_id))
+    with alone(run_store, run_id):
         run = load_run(run_store, run_id)
         known = known_snapshot(run)
         if known is not None and as_text(known.get("artifact_id")):
