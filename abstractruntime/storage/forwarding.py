@@ -19,13 +19,26 @@ LEDGER_OPTIONS = frozenset(
         "metrics_many",
         "list_after",
         "last",
+        "appending",
         "find_completed",
         "subscribe",
         "lock_domain",
         "atomic",
+        "delete",
+        "delete_many",
     }
 )
-RUN_OPTIONS = frozenset({"version_of", "atomic"})
+RUN_OPTIONS = frozenset(
+    {
+        "version_of",
+        "atomic",
+        "delete",
+        "delete_many",
+        "list_oldest_roots",
+        "list_trees",
+        "lock_ended",
+    }
+)
 
 
 class LedgerDecorator(LedgerStore):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from json import JSONDecodeError
 from pathlib import Path
 from threading import RLock
@@ -20,6 +21,7 @@ from .ledger_lines import LedgerLines
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .line_files import LineFile, lines_of, object_of, reading, writing
 from .replaced_files import make_private_dir
+from .shared_locks import shared_lock
 
 __all__ = ["JsonlLedgerStore"]
 
@@ -44,6 +46,7 @@ class JsonlLedgerStore(LedgerStore):
         self._dir = Path(base_dir)
         self._fsync = fsync
         make_private_dir(self._dir)
+        self._appending = shared_lock(self._dir / ".ledgers.lock")
         self._guard = RLock()
         self._indexes: OrderedDict[str, LedgerLines] = OrderedDict()
 
@@ -59,6 +62,11 @@ class JsonlLedgerStore(LedgerStore):
         line = encode(record.to_dict(), what).encode() + b"\n"
         with writing(self._path(record.run_id)) as file:
             file.append(line, fsync=self._fsync)
+
+    def appending(self, run_id: str) -> AbstractContextManager[None]:
+        """Nobody else who asks for this appends meanwhile, in any thread or process. One lock for the whole
+        directory: a record written meanwhile may make somebody in this thread append to another run."""
+        return self._appending.held()
 
     def list(self, run_id: str) -> RecordDicts:
         """The run's records in append order. What a writer that died left at the end is no record: it is left

@@ -10,6 +10,8 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -52,7 +54,8 @@ def _enum_value(value: object) -> object:
 
 
 class _Heads:
-    """The heads of one ledger's chains and the lock that appends take, shared by all decorators around it."""
+    """The heads of the chains of a ledger that can't say what is last and exclude others, and a lock; shared
+    by all decorators around the ledger."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -78,8 +81,10 @@ def _heads_of(inner: LedgerStore) -> _Heads:
 class HashChainedLedgerStore(LedgerDecorator):
     """A ledger whose records form one hash chain per run.
 
-    Safe to share among threads; several decorators around one ledger in a process extend the same chain.
-    Processes that append to the same run need their own exclusion (the runtime writes a run from one place).
+    Threads, processes and several objects around one ledger extend the same chain (`spec/02 §15.3`, S-5), if
+    the ledger offers, as the SQL and JSONL stores do, ``last(run_id)`` and ``appending(run_id)``: a context
+    in which nobody else who asks for it appends to the run; its holder may enter it again. Around a ledger
+    without them this holds within one process.
 
     Args:
         inner: where the records go. Offloading belongs outside, ``Offloading(HashChained(store))``: a chain
@@ -106,7 +111,7 @@ class HashChainedLedgerStore(LedgerDecorator):
             TypeError: the record has no JSON form; nothing was written and the record is as it was.
         """
         before = (record.prev_hash, record.record_hash)
-        with self._heads.lock:
+        with self._alone(record.run_id):
             head, count = self._read_head(record.run_id)
             try:
                 record.record_hash = compute_record_hash(record=record.to_dict(), prev_hash=head)
@@ -122,8 +127,18 @@ class HashChainedLedgerStore(LedgerDecorator):
 
     def head(self, run_id: str) -> str | None:
         """The hash of the run's newest record: what to keep elsewhere as ``trusted_head``."""
+        if hasattr(self._inner, "last"):  # it changes no cache of ours, so needs no lock
+            return self._read_head(run_id)[0]
         with self._heads.lock:
             return self._read_head(run_id)[0]
+
+    def _alone(self, run_id: str) -> AbstractContextManager[object]:
+        """Nobody else adds to the run's chain meanwhile."""
+        appending: Callable[[str], AbstractContextManager[object]] | None
+        appending = getattr(self._inner, "appending", None)
+        if appending is None or not hasattr(self._inner, "last"):
+            return self._heads.lock
+        return appending(run_id)
 
     def _read_head(self, run_id: str) -> tuple[str | None, int]:
         """The newest hash and, for ledgers that can't say their last record, how many records there are."""

@@ -38,6 +38,8 @@ SAVE_RUN = statement(
     _SAVE_RUN, postgresql="WITH gone AS (DELETE FROM wait_keys WHERE run_id = :run_id)" + _SAVE_RUN
 )
 RUN_TEXT = statement("SELECT run_json FROM runs WHERE run_id = :run_id")
+_RUN_STATUS = "SELECT status FROM runs WHERE run_id = :run_id"
+RUN_STATUS = statement(_RUN_STATUS, postgresql=_RUN_STATUS + " FOR UPDATE")
 RUN_VERSION = statement("SELECT version FROM runs WHERE run_id = :run_id")
 
 # SQLite: the head allocates; the record and runs.ledger_seq follow in the same transaction.
@@ -59,6 +61,8 @@ INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
 SELECT :run_id, COALESCE((SELECT ledger_seq FROM r), (SELECT last_seq FROM h)), :json, :status, :key
 """,
 )
+LOCK_RUN = statement("", postgresql="SELECT 1 FROM runs WHERE run_id = :run_id FOR UPDATE")
+LOCK_LEDGER = statement("", postgresql="SELECT pg_advisory_xact_lock(hashtextextended(:run_id, 5))")
 RECORDS = statement("SELECT seq, record_json FROM ledger WHERE run_id = :run_id ORDER BY seq")
 LAST_RECORD = statement(
     "SELECT seq, record_json FROM ledger WHERE run_id = :run_id ORDER BY seq DESC LIMIT 1"

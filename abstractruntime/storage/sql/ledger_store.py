@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from abstractruntime.core.errors import InvalidInputError
@@ -14,6 +15,7 @@ from ..base import LedgerStore, RecordDicts
 from ..checkpoints import PriorResult
 from ..json_text import decode
 from ..ledger_metrics import Metrics, add_completed, wanted_ids
+from . import deletion
 from . import door_statements as sql
 from .engine import Database
 from .rows import record_row
@@ -31,6 +33,28 @@ class SqlLedgerStore(LedgerStore):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def lock_domain(self) -> object:
+        """The same object for all stores of this database."""
+        return self._database.lock_domain
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """All writes of this thread to this database, runs and ledgers, commit together or not at all."""
+        return self._database.atomic()
+
+    @contextmanager
+    def appending(self, run_id: str) -> Iterator[None]:
+        """One transaction in which nobody else who asks for this appends to the run, so that what `last` says
+        stays true until the context ends."""
+        with self._database.atomic():
+            if self._database.dialect.name == "postgresql":
+                # The run's row first, as writers of runs take it: two orders would be a deadlock. A ledger
+                # without a run has no row.
+                params = {"run_id": run_id}
+                self._database.write_once(lambda session: session.execute(sql.LOCK_RUN, params).fetchone())
+                self._database.write_once(lambda session: session.execute(sql.LOCK_LEDGER, params).fetchone())
+            yield
 
     def append(self, record: StepRecord) -> None:
         """Append the record as it is now, in one transaction.
@@ -74,6 +98,15 @@ class SqlLedgerStore(LedgerStore):
         params = {"run_id": run_id, "after": after, "limit": max(1, limit or 1000)}
         rows = self._database.read(lambda session: session.execute(LEDGER_AFTER, params).fetchall())
         return _readable(run_id, rows), int(rows[-1][0]) if rows else after
+
+    def delete(self, run_id: str) -> bool:
+        """See `run_trees.DeletableLedgerStore.delete`."""
+        return self.delete_many([run_id]) > 0
+
+    def delete_many(self, run_ids: Sequence[str]) -> int:
+        """Remove the journals of these runs in one transaction; how many records they had."""
+        with self._database.transaction() as session:
+            return deletion.delete_ledgers(session, run_ids)
 
     def last(self, run_id: str) -> dict[str, Any] | None:
         """The run's newest record, or ``None``."""
