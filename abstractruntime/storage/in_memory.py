@@ -5,7 +5,7 @@ They hand out independent copies and refuse what the durable stores refuse. Safe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
 from typing import Any
 
@@ -16,6 +16,7 @@ from .checkpoints import PriorResult
 from .copies import copy_run, copy_value, storable_run, storable_value
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
+from .run_trees import RunMark, RunTrees, check_ended, oldest_roots, trees_of
 
 __all__ = ["InMemoryLedgerStore", "InMemoryRunStore"]
 
@@ -56,6 +57,34 @@ class InMemoryRunStore(RunStore):
         """Grows with every save of the run; 0 when it is unknown."""
         with self._lock:
             return self._versions.get(run_id, 0)
+
+    def delete(self, run_id: str, *, force: bool = False) -> bool:
+        """See `run_trees.PurgeableRunStore.delete`."""
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None:
+                return False
+            if not force:
+                check_ended(run_id, run.status)
+            del self._runs[run_id], self._versions[run_id]
+            self._due.pop(run_id, None)
+        return True
+
+    def list_oldest_roots(
+        self, *, status: RunStatus, updated_before: str, after: RunMark | None = None, limit: int = 100
+    ) -> list[RunMark]:
+        """See `run_trees.PurgeableRunStore.list_oldest_roots`."""
+        rows = self._rows()
+        return oldest_roots(rows, status=status, updated_before=updated_before, after=after, limit=limit)
+
+    def list_trees(self, root_ids: Sequence[str]) -> RunTrees:
+        """See `run_trees.PurgeableRunStore.list_trees`."""
+        return trees_of(self._rows(), root_ids)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        with self._lock:
+            runs = list(self._runs.values())
+        return [index_row(run) for run in runs]
 
     def list_runs(
         self,
@@ -151,6 +180,14 @@ class InMemoryLedgerStore(LedgerStore):
             self._records.setdefault(record.run_id, []).append(kept)
             if key is not None and record.status is StepStatus.COMPLETED:
                 self._completed.setdefault((record.run_id, key), kept)
+
+    def delete(self, run_id: str) -> bool:
+        """See `run_trees.DeletableLedgerStore.delete`."""
+        with self._lock:
+            records = self._records.pop(run_id, None)
+            for record in records or ():
+                self._completed.pop((run_id, record["idempotency_key"]), None)
+        return records is not None
 
     def list(self, run_id: str) -> RecordDicts:
         """Copies of the run's records in append order."""

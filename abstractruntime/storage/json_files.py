@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,6 +23,7 @@ from .replaced_files import content_version, make_private_dir, put_in_place, rep
 from .run_files import id_in_name, name_of, read_run, run_text
 from .run_files_index import Row, RunFilesIndex
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
+from .run_trees import RunMark, RunTrees, check_ended, oldest_roots, trees_of
 
 __all__ = ["JsonFileRunStore", "JsonlLedgerStore"]
 
@@ -78,20 +79,43 @@ class JsonFileRunStore(RunStore):
         """Grows with every save of the run, by any process; 0 when it is unknown."""
         return content_version(self._dir / name_of(run_id)) if is_file_id(run_id) else 0
 
-    def delete(self, run_id: str) -> bool:
-        """Remove the run; whether there was one. Its ledger is the ledger store's to delete."""
+    def delete(self, run_id: str, *, force: bool = False) -> bool:
+        """See `run_trees.PurgeableRunStore.delete`. ``force`` also removes a file that holds no run.
+
+        Raises:
+            CorruptCheckpointError: (without ``force``) the file holds something else than a run.
+        """
         if not self.version_of(run_id):
             return False
         path = self._dir / name_of(run_id)
+        removed = False
 
         def remove() -> int:
+            nonlocal removed
+            run = None if force else read_run(path)
+            if run is not None:
+                check_ended(run_id, run.status)
+            if run is None and not force:
+                return content_version(path)
+            removed = path.exists()
             path.unlink(missing_ok=True)
             if self._fsync:
                 sync_dir(self._dir)
             return 0
 
         self._index.save(run_id, remove, None)
-        return True
+        return removed
+
+    def list_oldest_roots(
+        self, *, status: RunStatus, updated_before: str, after: RunMark | None = None, limit: int = 100
+    ) -> list[RunMark]:
+        """See `run_trees.PurgeableRunStore.list_oldest_roots`."""
+        rows = [row for _, row in self._index.rows()]
+        return oldest_roots(rows, status=status, updated_before=updated_before, after=after, limit=limit)
+
+    def list_trees(self, root_ids: Sequence[str]) -> RunTrees:
+        """See `run_trees.PurgeableRunStore.list_trees`."""
+        return trees_of((row for _, row in self._index.rows()), root_ids)
 
     # --- queries ------------------------------------------------------------------------------------
 

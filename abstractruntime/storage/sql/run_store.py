@@ -7,6 +7,7 @@ picks the run up. The version grows with every save, so a fleet's commit in flig
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +17,8 @@ from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from ..base import DEFAULT_LIMIT, RunStore
 from ..checkpoints import RunFilter
 from ..run_index import index_limit, stripped, wanted_rows
+from ..run_trees import RunMark, RunTrees, check_ended
+from . import deletion
 from . import door_statements as sql
 from .commit import set_wait_tables
 from .driver import Parameters, Session
@@ -83,6 +86,39 @@ class SqlRunStore(RunStore):
             lambda session: session.execute(sql.RUN_VERSION, {"run_id": run_id}).fetchone()
         )
         return 0 if row is None else int(row[0])
+
+    def delete(self, run_id: str, *, force: bool = False) -> bool:
+        """See `run_trees.PurgeableRunStore.delete`."""
+        with self._database.transaction() as session:
+            row = session.execute(sql.RUN_STATUS, {"run_id": run_id}).fetchone()
+            if row is None:
+                return False
+            if not force:
+                check_ended(run_id, row[0])
+            return deletion.delete_runs(session, [run_id]) > 0
+
+    def delete_many(self, run_ids: Sequence[str]) -> int:
+        """Remove runs whatever their status, in one transaction; how many there were."""
+        with self._database.transaction() as session:
+            return deletion.delete_runs(session, run_ids)
+
+    def lock_ended(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Inside `atomic`: those of the runs that have ended and that nobody else has locked, with their
+        ``updated_at``. Nobody can change them until the transaction ends."""
+        with self._database.transaction() as session:
+            return deletion.lock_ended(session, run_ids)
+
+    def list_oldest_roots(
+        self, *, status: RunStatus, updated_before: str, after: RunMark | None = None, limit: int = 100
+    ) -> list[RunMark]:
+        """See `run_trees.PurgeableRunStore.list_oldest_roots`."""
+        return deletion.oldest_roots(
+            self._database, status=status, updated_before=updated_before, after=after, limit=limit
+        )
+
+    def list_trees(self, root_ids: Sequence[str]) -> RunTrees:
+        """See `run_trees.PurgeableRunStore.list_trees`."""
+        return deletion.trees(self._database, root_ids)
 
     def list_runs(
         self,
