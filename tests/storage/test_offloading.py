@@ -24,6 +24,7 @@ from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.storage.artifacts import (
     ArtifactStore,
     CorruptArtifactError,
+    FileArtifactStore,
     InMemoryArtifactStore,
     artifact_ref,
     is_artifact_ref,
@@ -31,6 +32,7 @@ from abstractruntime.storage.artifacts import (
 )
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
+from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.ledger_chain import HashChainedLedgerStore, verify_ledger_chain
 from abstractruntime.storage.observable import ObservableLedgerStore
 from abstractruntime.storage.offloading import (
@@ -201,6 +203,7 @@ def test_finished_runs_lose_what_is_large_and_private(artifacts: ArtifactStore, 
     assert metadata.tags["source"] in ("run_output_offload", "run_store_offload")
 
 
+@pytest.mark.weakness("spec/02 U-7")
 def test_run_that_can_not_be_offloaded_is_saved(caplog: pytest.LogCaptureFixture) -> None:
     class Full(InMemoryArtifactStore):
         def store(self, content: bytes, **options: Any) -> Any:
@@ -241,11 +244,13 @@ def record(result: Any, payload: Any = None, **fields: Any) -> StepRecord:
     return StepRecord("r1", "s", "n", StepStatus.COMPLETED, effect, result, idempotency_key="k", **fields)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "jsonl", "sqlite"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, artifacts: ArtifactStore) -> OffloadingLedgerStore:
     inner: LedgerStore = InMemoryLedgerStore()
     if request.param == "sqlite":
         inner = SqliteLedgerStore(SqliteDatabase(tmp_path / "ledger.db"))
+    elif request.param == "jsonl":
+        inner = JsonlLedgerStore(tmp_path)
     return OffloadingLedgerStore(inner, artifact_store=artifacts, max_inline_bytes=100)
 
 
@@ -297,6 +302,7 @@ def test_tool_calls_are_counted(ledger: OffloadingLedgerStore) -> None:
     assert (ledger.count("r1"), ledger.count_many(["r1", "unknown"])) == (1, {"r1": 1})
 
 
+@pytest.mark.weakness("spec/02 U-5")
 def test_nesting(artifacts: ArtifactStore) -> None:
     inner = InMemoryLedgerStore()
     chained = OffloadingLedgerStore(
@@ -316,7 +322,8 @@ def test_nesting(artifacts: ArtifactStore) -> None:
             HashChainedLedgerStore(wrong)
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.weakness("spec/02 D-5")
+@pytest.mark.parametrize("kind", ["memory", "files", "sqlite"])
 def test_run_after_a_crash_gets_values(kind: str, tmp_path: Path, artifacts: ArtifactStore) -> None:
     """A crash between the completed record and the checkpoint: the node gets the value, not a reference."""
     runs: RunStore = InMemoryRunStore()
@@ -324,6 +331,8 @@ def test_run_after_a_crash_gets_values(kind: str, tmp_path: Path, artifacts: Art
     if kind == "sqlite":
         database = SqliteDatabase(tmp_path / "runs.db")
         runs, records = SqliteRunStore(database), SqliteLedgerStore(database)
+    elif kind == "files":
+        runs, records = JsonFileRunStore(tmp_path), JsonlLedgerStore(tmp_path)
     calls: list[str] = []
 
     def ask(run: RunState, ctx: Any) -> StepPlan:
@@ -360,3 +369,50 @@ def test_run_after_a_crash_gets_values(kind: str, tmp_path: Path, artifacts: Art
     assert saved.output is not None
     assert content_of(saved.output["text"], artifacts) == BIG.encode()
     assert BIG not in str(records.list(run_id))
+
+
+def test_files_hold_references_and_a_later_process_finds_the_text(tmp_path: Path) -> None:
+    """The example of `spec/02 §8.3`: file stores, 20 000 characters, a limit of 1024."""
+    text = "0123456789" * 2000
+
+    def ask(run: RunState, ctx: Any) -> StepPlan:
+        return StepPlan(
+            "ask", effect=Effect(EffectType.LLM_CALL, {"prompt": text}, "_temp.answer"), next_node="done"
+        )
+
+    def done(run: RunState, ctx: Any) -> StepPlan:
+        return StepPlan("done", complete_output={"text": run.vars["_temp"]["answer"]["text"]})
+
+    def stores() -> tuple[OffloadingRunStore, OffloadingLedgerStore, FileArtifactStore]:
+        artifacts = FileArtifactStore(tmp_path)
+        return (
+            OffloadingRunStore(JsonFileRunStore(tmp_path), artifact_store=artifacts, max_inline_bytes=1024),
+            OffloadingLedgerStore(
+                JsonlLedgerStore(tmp_path), artifact_store=artifacts, max_inline_bytes=1024
+            ),
+            artifacts,
+        )
+
+    runs, ledger, artifacts = stores()
+    runtime = Runtime(
+        run_store=runs,
+        ledger_store=ledger,
+        artifact_store=artifacts,
+        effect_handlers={EffectType.LLM_CALL: lambda *_: EffectOutcome.completed({"text": text})},
+    )
+    workflow = WorkflowSpec("wf", "ask", {"ask": ask, "done": done})
+    run_id = runtime.start(workflow=workflow)
+    state = runtime.tick(workflow=workflow, run_id=run_id)
+    assert state.output is not None
+    for name in (f"run_{run_id}.json", f"ledger_{run_id}.jsonl"):
+        content = (tmp_path / name).read_text()
+        assert text not in content
+        assert "$artifact" in content
+
+    later_runs, _, later_artifacts = stores()
+    found = later_runs.load(run_id)
+    assert found is not None
+    assert found.output is not None
+    artifact = resolve_artifact(found.output["text"], later_artifacts)
+    assert artifact is not None
+    assert artifact.as_text() == text
