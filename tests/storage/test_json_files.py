@@ -152,8 +152,8 @@ def test_stores_over_one_directory_see_each_other(tmp_path: Path) -> None:
     one.save(a_run("c"))
     assert other.version_of("c") > version
     assert other.list_due_wait_until(now_iso=LATER) == []
-    assert other.delete("c")
-    assert not one.delete("c")
+    assert other.delete("c", force=True)
+    assert not one.delete("c", force=True)
     assert one.list_runs() == one.list_run_index() == []
 
 
@@ -363,4 +363,4 @@ def test_saving_costs_the_same_however_many_runs_there_are(
     monkeypatch.setattr(os, "listdir", refuse)
     runs.save(a_run())
     assert runs.load("r1") == a_run()
-    assert runs.delete("r1")
+    assert runs.delete("r1", force=True)
