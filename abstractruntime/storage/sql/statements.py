@@ -116,9 +116,10 @@ CLEAR_WAIT_KEYS = statement("DELETE FROM wait_keys WHERE run_id = :run_id")
 ADD_WAIT_KEY = statement("""
 INSERT INTO wait_keys (run_id, wait_key) VALUES (:run_id, :wait_key) ON CONFLICT DO NOTHING
 """)
+# "+ 0": ordering by the bare column makes SQLite walk the run's ledger instead of the keys' index.
 COMPLETED_RECORD = statement("""
 SELECT record_json FROM ledger
-WHERE run_id = :run_id AND idempotency_key = :key AND status = 'completed' ORDER BY seq LIMIT 1
+WHERE run_id = :run_id AND idempotency_key = :key AND status = 'completed' ORDER BY seq + 0 LIMIT 1
 """)
 OPEN_CHILDREN = statement("""
 SELECT run_id FROM runs WHERE parent_run_id = :run_id AND status IN ('running', 'waiting')
