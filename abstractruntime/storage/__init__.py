@@ -8,6 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOMES: dict[str, tuple[str, ...]] = {
+    "artifacts": (
+        "Artifact",
+        "ArtifactMetadata",
+        "ArtifactStore",
+        "CorruptArtifactError",
+        "FileArtifactStore",
+        "InMemoryArtifactStore",
+        "artifact_ref",
+        "compute_artifact_id",
+        "get_artifact_id",
+        "is_artifact_ref",
+        "resolve_artifact",
+    ),
     "base": ("LedgerStore", "QueryableRunIndexStore", "QueryableRunStore", "RunStore"),
     "commands": (
         "CommandAppendResult",
@@ -25,13 +38,32 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
     "offloading": ("OffloadingLedgerStore", "OffloadingRunStore", "offload_large_values"),
-    "snapshots": ("InMemorySnapshotStore", "JsonSnapshotStore", "Snapshot", "SnapshotStore"),
+    "snapshots": (
+        "CorruptSnapshotError",
+        "InMemorySnapshotStore",
+        "JsonSnapshotStore",
+        "Snapshot",
+        "SnapshotStore",
+    ),
+    "sql": (
+        "Database",
+        "SqlArtifactStore",
+        "SqlCheckpointStore",
+        "SqlCommandCursorStore",
+        "SqlCommandStore",
+        "SqlLedgerStore",
+        "SqlRunStore",
+        "SqlSnapshotStore",
+        "open_database",
+    ),
     "sqlite": (
+        "SqliteArtifactStore",
         "SqliteCommandCursorStore",
         "SqliteCommandStore",
         "SqliteDatabase",
         "SqliteLedgerStore",
         "SqliteRunStore",
+        "SqliteSnapshotStore",
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -23,7 +23,14 @@ from .file_names import checked_id
 from .json_text import encode
 from .replaced_files import make_private_dir, write_whole
 
-__all__ = ["CorruptSnapshotError", "InMemorySnapshotStore", "JsonSnapshotStore", "Snapshot", "SnapshotStore"]
+__all__ = [
+    "CorruptSnapshotError",
+    "InMemorySnapshotStore",
+    "JsonSnapshotStore",
+    "Snapshot",
+    "SnapshotStore",
+    "answers",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -262,17 +269,24 @@ def _copy(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, tags=[*snapshot.tags], run_state=copy_value(snapshot.run_state))
 
 
+def answers(
+    name: str, description: str | None, tags: Iterable[str], tag: str | None, query: str | None
+) -> bool:
+    """Whether a snapshot's texts match the filters of `SnapshotStore.list`; a blank filter matches all."""
+    if tag and tag.lower() not in (each.lower() for each in tags):
+        return False
+    text = (query or "").lower()
+    return text in name.lower() or text in (description or "").lower()
+
+
 def _matching(
     found: Iterable[Snapshot], run_id: str | None, tag: str | None, query: str | None, limit: int
 ) -> list[Snapshot]:
-    wanted_tag, text = (tag or "").lower(), (query or "").lower()
-
-    def matches(snapshot: Snapshot) -> bool:
-        if run_id and snapshot.run_id != run_id:
-            return False
-        if wanted_tag and wanted_tag not in (each.lower() for each in snapshot.tags):
-            return False
-        return text in snapshot.name.lower() or text in (snapshot.description or "").lower()
-
-    newest_first = sorted(filter(matches, found), key=lambda snapshot: snapshot.created_at, reverse=True)
+    matches = [
+        each
+        for each in found
+        if (not run_id or each.run_id == run_id)
+        and answers(each.name, each.description, each.tags, tag, query)
+    ]
+    newest_first = sorted(matches, key=lambda snapshot: snapshot.created_at, reverse=True)
     return newest_first[: max(0, limit)]

@@ -11,11 +11,12 @@ from sqlalchemy.engine import URL
 from .sql import door_statements as sql
 from .sql import migrate
 from .sql.artifact_store import SqlArtifactStore
+from .sql.command_store import DEFAULT_CONSUMER, SqlCommandCursorStore, SqlCommandStore
 from .sql.engine import open_database
 from .sql.ledger_store import SqlLedgerStore
 from .sql.run_store import SqlRunStore
+from .sql.snapshot_store import SqlSnapshotStore
 from .sql.sqlite_dialect import SqliteDialect
-from .sqlite_commands import SqliteCommandCursorStore, SqliteCommandStore
 
 __all__ = [
     "SqliteArtifactStore",
@@ -24,6 +25,7 @@ __all__ = [
     "SqliteDatabase",
     "SqliteLedgerStore",
     "SqliteRunStore",
+    "SqliteSnapshotStore",
 ]
 
 
@@ -103,3 +105,28 @@ class SqliteArtifactStore(SqlArtifactStore):
 
     def __init__(self, db: SqliteDatabase) -> None:
         super().__init__(db.database)
+
+
+class SqliteSnapshotStore(SqlSnapshotStore):
+    """Snapshots in a SQLite file."""
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        super().__init__(db.database)
+
+
+class SqliteCommandStore(SqlCommandStore):
+    """The command inbox in a SQLite file."""
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        super().__init__(db.database)
+
+
+class SqliteCommandCursorStore(SqlCommandCursorStore):
+    """A consumer's position in a SQLite file.
+
+    Args:
+        consumer_id: whose position; blank means ``"gateway_runner"``.
+    """
+
+    def __init__(self, db: SqliteDatabase, *, consumer_id: str = DEFAULT_CONSUMER) -> None:
+        super().__init__(db.database, consumer_id=consumer_id)

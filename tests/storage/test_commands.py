@@ -24,6 +24,9 @@ from abstractruntime.storage.commands import (
     JsonlCommandStore,
 )
 from abstractruntime.storage.line_files import LineFile
+from abstractruntime.storage.sql import migrate
+from abstractruntime.storage.sql.command_store import SqlCommandCursorStore, SqlCommandStore
+from abstractruntime.storage.sql.engine import Database, open_database
 from abstractruntime.storage.sqlite import (
     SqliteCommandCursorStore,
     SqliteCommandStore,
@@ -32,12 +35,20 @@ from abstractruntime.storage.sqlite import (
 )
 from tests.storage.contract_file import make_contract_file
 
-BACKENDS = ["memory", "json", "sqlite"]
+BACKENDS = ["memory", "json", "sqlite", "postgresql"]
 
 
 def a_command(command_id: str = "c1", **fields: Any) -> CommandRecord:
     values: dict[str, Any] = {"run_id": "r1", "type": "pause", "payload": {"why": "grüß"}, "ts": "2026"}
     return CommandRecord(command_id=command_id, **{**values, **fields})
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Database]:
+    database = open_database(postgres_url)
+    migrate.upgrade(database)
+    yield database
+    database.close()
 
 
 @pytest.fixture(params=BACKENDS)
@@ -46,10 +57,13 @@ def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Command
         yield InMemoryCommandStore()
     elif request.param == "json":
         yield JsonlCommandStore(tmp_path / "inbox")
+    elif request.param == "sqlite":
+        door = SqliteDatabase(tmp_path / "runs.db")
+        yield SqliteCommandStore(door)
+        door.close()
     else:
-        database = SqliteDatabase(tmp_path / "runs.db")
-        yield SqliteCommandStore(database)
-        database.close()
+        postgres = request.getfixturevalue("postgres")
+        yield SqlCommandStore(postgres)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -58,10 +72,13 @@ def cursor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CommandCu
         yield InMemoryCommandCursorStore()
     elif request.param == "json":
         yield JsonFileCommandCursorStore(tmp_path / "deep" / "cursor.json")
+    elif request.param == "sqlite":
+        door = SqliteDatabase(tmp_path / "runs.db")
+        yield SqliteCommandCursorStore(door)
+        door.close()
     else:
-        database = SqliteDatabase(tmp_path / "runs.db")
-        yield SqliteCommandCursorStore(database)
-        database.close()
+        postgres = request.getfixturevalue("postgres")
+        yield SqlCommandCursorStore(postgres)
 
 
 def test_every_store_is_one(commands: CommandStore, cursor: CommandCursorStore) -> None:
@@ -307,3 +324,40 @@ def test_a_damaged_payload_hides_no_command(tmp_path: Path, caplog: pytest.LogCa
     assert [command.payload for command in commands.list_after(after=0)[0]] == [{}, {"why": "grüß"}]
     assert "c1" in caplog.text
     database.close()
+
+
+# --- databases ---------------------------------------------------------------------------------------
+
+
+def test_no_command_becomes_visible_behind_a_reader(postgres: Database) -> None:
+    commands = SqlCommandStore(postgres)
+    later = threading.Thread(target=lambda: commands.append(a_command("later")))
+    with postgres.atomic():
+        assert commands.append(a_command("first")).seq == 1
+        later.start()
+        # The second appender has no seq yet: had it one and committed, this reader would pass the first by.
+        later.join(0.3)
+        seen: list[tuple[list[CommandRecord], int]] = []
+        reader = threading.Thread(target=lambda: seen.append(commands.list_after(after=0)))
+        reader.start()
+        reader.join()
+        assert seen == [([], 0)]
+    later.join()
+    assert [command.command_id for command in commands.list_after(after=0)[0]] == ["first", "later"]
+
+
+def test_read_commands_can_be_deleted(database: Database) -> None:
+    commands = SqlCommandStore(database)
+    assert commands.slowest_cursor() is None
+    assert commands.delete_through(9) == 0
+    for n in range(1, 6):
+        commands.append(a_command(f"c{n}"))
+    SqlCommandCursorStore(database).save(5)
+    SqlCommandCursorStore(database, consumer_id="slow").save(2)
+    assert commands.slowest_cursor() == 2
+    assert commands.delete_through(2) == 2
+    assert [command.seq for command in commands.list_after(after=0)[0]] == [3, 4, 5]
+    assert commands.append(a_command("c1")).seq == 6
+    assert commands.delete_through(99) == 3
+    assert commands.get_last_seq() == 6
+    assert commands.append(a_command("c7")).seq == 7

@@ -1,8 +1,9 @@
-"""Snapshots in memory and files (`spec/02 §11`, §15 D-6, U-1)."""
+"""Snapshots in memory, files and databases (`spec/02 §11`, §15 D-6, U-1)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,30 @@ from abstractruntime.storage.snapshots import (
     Snapshot,
     SnapshotStore,
 )
+from abstractruntime.storage.sql import migrate
+from abstractruntime.storage.sql.engine import Database, open_database
+from abstractruntime.storage.sql.snapshot_store import SqlSnapshotStore
+from abstractruntime.storage.sql.statements import statement
+from abstractruntime.storage.sqlite import SqliteDatabase, SqliteSnapshotStore
 
 from .runs import a_run, waiting_for
 
 
-@pytest.fixture(params=["memory", "files"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
-    return InMemorySnapshotStore() if request.param == "memory" else JsonSnapshotStore(tmp_path / "s")
+@pytest.fixture(params=["memory", "files", "sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SnapshotStore]:
+    if request.param == "memory":
+        yield InMemorySnapshotStore()
+    elif request.param == "files":
+        yield JsonSnapshotStore(tmp_path / "s")
+    elif request.param == "sqlite":
+        door = SqliteDatabase(tmp_path / "runs.db")
+        yield SqliteSnapshotStore(door)
+        door.close()
+    else:
+        database = open_database(request.getfixturevalue("postgres_url"))
+        migrate.upgrade(database)
+        yield SqlSnapshotStore(database)
+        database.close()
 
 
 def test_run_goes_in_and_comes_back(store: SnapshotStore) -> None:
@@ -136,3 +154,31 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     assert [snapshot.name for snapshot in store.list()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["snapshot_s.json"]
+
+
+@pytest.mark.parametrize("column", ["tags_json", "run_state_json"])
+def test_damaged_rows(database: Database, column: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = SqlSnapshotStore(database)
+    store.save(Snapshot("good", "r1"))
+    store.save(Snapshot("bad", "r1"))
+    with database.transaction() as session:
+        session.execute(statement(f"UPDATE snapshots SET {column} = '5' WHERE snapshot_id = 'bad'"))
+    with pytest.raises(CorruptSnapshotError, match="bad"):
+        store.load("bad")
+    assert [snapshot.snapshot_id for snapshot in store.list()] == ["good"]
+    assert "bad" in caplog.text
+
+
+def test_a_listing_reads_only_the_states_it_returns(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqlSnapshotStore(database)
+    for number in range(20):
+        store.save(
+            Snapshot(f"s{number:02}", "r1", name=f"Nr. {number}", created_at=f"2026-01-{number + 1:02}")
+        )
+    loaded: list[str] = []
+    load = store.load
+    monkeypatch.setattr(store, "load", lambda snapshot_id: loaded.append(snapshot_id) or load(snapshot_id))
+    assert [snapshot.snapshot_id for snapshot in store.list(query="NR. 1", limit=2)] == ["s19", "s18"]
+    assert loaded == ["s19", "s18"]

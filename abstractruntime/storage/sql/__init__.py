@@ -6,9 +6,11 @@ from importlib import import_module
 
 _HOMES: dict[str, tuple[str, ...]] = {
     "artifact_store": ("SqlArtifactStore",),
+    "command_store": ("SqlCommandCursorStore", "SqlCommandStore"),
     "engine": ("Database", "open_database"),
     "ledger_store": ("SqlLedgerStore",),
     "run_store": ("SqlRunStore",),
+    "snapshot_store": ("SqlSnapshotStore",),
     "store": ("SqlCheckpointStore",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
