@@ -7,6 +7,8 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from abstractruntime.app import App
+from abstractruntime.core.access import SessionAccess
+from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.effects.scope import ChildStart, Deliveries, Emission, ScopeError
 from abstractruntime.core.models import EffectType, RunState
 from abstractruntime.core.spec import WorkflowSpec
@@ -48,6 +50,13 @@ class FleetScope:
         if self._batch is None:
             raise ScopeError("this effect can't write here")
         return self._batch
+
+    @property
+    def config(self) -> RuntimeConfig:
+        return self._app.config
+
+    def may_read(self, target: RunState) -> bool:
+        return SessionAccess().may_read(self._checkpoint.run, target, self.load_run)
 
     def now(self) -> datetime:
         return self._clock.now()

@@ -37,9 +37,11 @@ class RuntimeConfig:
         max_subworkflow_depth: how many ancestors a run may have (a root run has 0); a start beyond that
             fails instead of recursing for ever. Not part of the limits stored in a run. Ours, not in the
             published package (`spec/01 §19`, row 8).
+        max_vars_query_chars: the longest text VARS_QUERY answers with; asked for more, it names the way to
+            ask for less. Ours too (row 17).
 
     Raises:
-        InvalidInputError: ``max_subworkflow_depth`` is negative.
+        InvalidInputError: ``max_subworkflow_depth`` or ``max_vars_query_chars`` is negative.
     """
 
     max_iterations: int = 25
@@ -53,12 +55,17 @@ class RuntimeConfig:
     model: str | None = None
     model_capabilities: dict[str, Any] = field(default_factory=dict)
     max_subworkflow_depth: int = 50
+    max_vars_query_chars: int = 1_000_000
 
     def __post_init__(self) -> None:
         if self.max_subworkflow_depth < 0:
             raise InvalidInputError(
                 f"RuntimeConfig.max_subworkflow_depth is {self.max_subworkflow_depth}; "
                 "use 0 (no subworkflows) or more"
+            )
+        if self.max_vars_query_chars < 0:
+            raise InvalidInputError(
+                f"RuntimeConfig.max_vars_query_chars is {self.max_vars_query_chars}; use 0 or more"
             )
 
     def to_limits_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ compare-and-swap commits on the same row as the steps, so neither overwrites the
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from . import records
@@ -14,19 +15,26 @@ from .errors import InvalidInputError
 from .limits import apply_limit_updates
 from .models import RunState, RunStatus, WaitReason, WaitState
 from .step_stamp import keep_step
+from .times import to_iso
 from .transition import Transition, changed
 
 __all__ = [
+    "backed_off",
     "cancelled",
     "hold",
+    "is_backing_off",
     "is_controlled",
     "is_paused",
     "is_synthetic_pause",
     "limits_updated",
     "paused",
     "retried",
+    "try_again",
     "unpaused",
 ]
+
+
+_BACKOFF = "retry_backoff"
 
 
 def _control_flags(run: RunState) -> dict[str, Any]:
@@ -117,6 +125,31 @@ def unpaused(run: RunState, env: Environment) -> Transition | None:
     return Transition(keep_step(run, new), records=[record])
 
 
+def backed_off(run: RunState, attempt: int, seconds: float, env: Environment) -> Transition:
+    """Between two attempts of an effect the run waits durably instead of its driver (`spec/01 §19.13`).
+
+    No ledger record: the failed attempt is the last word, and the next attempt counts on from it.
+    """
+    wait = WaitState(
+        reason=WaitReason.UNTIL,
+        until=to_iso(env.now() + timedelta(seconds=seconds)),
+        resume_to_node=run.current_node,
+        details={"kind": _BACKOFF, "attempt": attempt},
+    )
+    return Transition(keep_step(run, changed(run, env, status=RunStatus.WAITING, waiting=wait)))
+
+
+def is_backing_off(run: RunState) -> bool:
+    """Whether the run's wait is one `backed_off` made."""
+    wait = run.waiting
+    return wait is not None and (wait.details or {}).get("kind") == _BACKOFF
+
+
+def try_again(run: RunState, env: Environment) -> Transition:
+    """The back-off is over, or somebody cut it short: the node runs again, for the next attempt."""
+    return Transition(keep_step(run, changed(run, env, status=RunStatus.RUNNING, waiting=None)))
+
+
 def retried(run: RunState, env: Environment) -> Transition:
     """A FAILED run goes on from the step that failed.
 
@@ -130,7 +163,13 @@ def retried(run: RunState, env: Environment) -> Transition:
     return Transition(new, records=[record])
 
 
-def limits_updated(run: RunState, updates: dict[str, Any], env: Environment) -> Transition:
-    """New values for known keys of ``_limits``; unknown keys are ignored (`spec/01 §9.9`)."""
+def limits_updated(
+    run: RunState, updates: dict[str, Any], env: Environment, *, recorded: bool = False
+) -> Transition:
+    """New values for known keys of ``_limits``; unknown keys are ignored (`spec/01 §9.9`).
+
+    ``recorded``: with a ledger record, which the contract does not have (`spec/01 §10.12`, §19.16).
+    """
     apply_limit_updates(run.vars, updates)
-    return Transition(keep_step(run, changed(run, env)))
+    record = [records.control(run, "limits", {"updates": updates}, env)] if recorded else []
+    return Transition(keep_step(run, changed(run, env)), records=record)

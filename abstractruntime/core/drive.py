@@ -7,13 +7,15 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from . import transition
-from .control import is_controlled
+from . import records, transition
+from .control import backed_off, is_controlled
 from .effect_context import EffectContext, carrying_out
 from .effect_step import EffectStep
 from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
+from .evidence import capture_evidence
+from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import BoundHandler, EffectOutcome, invoke
 from .persistence import Persistence, Seen
@@ -40,6 +42,8 @@ class Host:
         policy: attempts, backoff and idempotency keys.
         handlers: the host's effect handlers; they win over the built-in ones.
         scope: makes what a built-in effect may ask for.
+        hooks: what the host asked for beyond the contract.
+        evidence: keeps tool results, if somebody does.
     """
 
     stores: Persistence
@@ -48,6 +52,8 @@ class Host:
     policy: EffectPolicy
     handlers: dict[EffectType, BoundHandler]
     scope: Callable[[RunState, EffectStep], EffectScope]
+    hooks: Hooks
+    evidence: EvidenceRecorder | None = None
 
 
 class Drive:
@@ -86,14 +92,44 @@ class Drive:
         run = self.run
         if run.status is not RunStatus.RUNNING or is_controlled(run):
             return
-        node = self._workflow.get_node(run.current_node)
-        plan = checked_plan(node(run, self._host.context), run.current_node)
-        if plan.complete_output is not None:
-            self._commit(transition.completed_by_plan(run, plan, self._host.environment))
-        elif plan.effect is None:
-            self._commit(transition.advanced(run, plan, self._host.environment))
-        else:
+        try:
+            node = self._workflow.get_node(run.current_node)
+            plan = checked_plan(node(run, self._host.context), run.current_node)
+            made = self._without_effect(run, plan)
+        except Exception as exc:
+            self._note_node_error(exc)
+            raise
+        if made is not None:
+            self._commit(made)
+        elif plan.effect is not None:
             self._effect_step(plan, plan.effect)
+
+    def _without_effect(self, run: RunState, plan: StepPlan) -> transition.Transition | None:
+        env = self._host.environment
+        if plan.complete_output is not None:
+            return transition.completed_by_plan(run, plan, env)
+        if plan.effect is not None:
+            return None
+        made = transition.advanced(run, plan, env)
+        if self._host.hooks.record_transitions:
+            change = {"from": run.current_node, "to": plan.next_node}
+            made.records.append(records.control(run, "transition", change, env))
+        return made
+
+    def _note_node_error(self, exc: Exception) -> None:
+        """What the host wants to find in the stored run of an exception that its caller gets anyway."""
+        kind = self._host.hooks.node_errors
+        if kind == "raise":
+            return
+        env = self._host.environment
+        self._seen = self._host.stores.see(self.run.run_id)  # without what the node did to its copy
+        error = f"Node '{self.run.current_node}' raised {type(exc).__name__}: {exc}"
+        attempt = self._reuse.node_failures() + 1
+        record = records.node_failure(self.run, error, env, attempt=attempt)
+        if kind == "record":
+            self._append(record)
+        elif self.run.status is RunStatus.RUNNING:
+            self._commit(transition.failed(self.run, error, env, reasons=[record]))
 
     def _effect_step(self, plan: StepPlan, effect: Effect) -> None:
         step = begin_effect(self.run, plan, self._host.policy)
@@ -104,6 +140,14 @@ class Drive:
         if prior is not None:
             self._end(step, EffectOutcome.completed(prior.result), reused=True)
             return
+        transform = self._host.hooks.payload_transformers.get(effect.type)
+        if transform is not None:
+            try:
+                payload = transform(self.run, deepcopy(step.effect.payload))
+            except Exception as exc:
+                self._refuse(step, f"Payload transformer raised exception: {exc}")
+                return
+            step = replace(step, effect=replace(step.effect, payload=payload))
         failure = self._lost_failure(step)
         if failure is None:
             self._attempts(step)
@@ -175,8 +219,20 @@ class Drive:
         backoff = self._host.policy.backoff_seconds(effect=step.effect, attempt=step.attempt)
         if backoff <= 0:
             return True
+        durable_from = self._host.hooks.durable_backoff_s
+        if durable_from is not None and backoff >= durable_from:
+            self._park(step, backoff)
+            return False
         time.sleep(backoff)
         return not self._is_stopped()
+
+    def _park(self, step: EffectStep, seconds: float) -> None:
+        """The run waits for its next attempt, as it was before its node ran: the node will run again."""
+        before = self.run
+        self._seen = self._host.stores.see(before.run_id)
+        self._is_first_effect = True
+        if is_same_step(before, self.run):
+            self._commit(backed_off(self.run, step.attempt, seconds, self._host.environment))
 
     def _is_stopped(self) -> bool:
         """Whether the step is not ours to go on with; then the run is seen as it is stored now."""
@@ -215,8 +271,16 @@ class Drive:
         if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
             # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
             outcome = EffectOutcome.completed(deepcopy(outcome.result))
+            if self._host.evidence is not None and step.effect.type is EffectType.TOOL_CALLS:
+                self._keep_evidence(self._host.evidence, step, outcome)
         env = self._host.environment
         self._commit(transition.effect_ended(self.run, step, outcome, env, reused=reused))
+
+    def _keep_evidence(self, recorder: EvidenceRecorder, step: EffectStep, outcome: EffectOutcome) -> None:
+        payload = step.effect.payload
+        calls = payload.get("tool_calls") if isinstance(payload, dict) else None
+        stores, env = self._host.stores, self._host.environment
+        capture_evidence(recorder, self.run, deepcopy(calls), outcome.result, env, stores.tally)
 
     def _commit(self, made: transition.Transition) -> None:
         self._seen = self._host.stores.commit(self._seen, made, self)

@@ -7,6 +7,7 @@ key, `spec/01 §17`), the class inherits from it, so callers may catch either.
 from __future__ import annotations
 
 __all__ = [
+    "AccessDeniedError",
     "AppError",
     "ConcurrentUpdateError",
     "ConfigurationError",
@@ -56,6 +57,10 @@ class UnknownWorkflowError(RuntimeFault, KeyError):
 
 class WaitMismatchError(RuntimeFault, ValueError):
     """The run is not waiting, or not for this key (`spec/01 §9.3`)."""
+
+
+class AccessDeniedError(RuntimeFault, ValueError):
+    """The host's access policy forbids it (`abstractruntime.core.access`)."""
 
 
 class RunConflictError(RuntimeFault, ValueError):

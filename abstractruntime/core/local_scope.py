@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
+from .config import RuntimeConfig
 from .control import is_controlled
+from .deliveries import delivery_id, has_received
 from .effect_step import EffectStep
 from .effects.scope import ChildStart, Deliveries, Emission, ScopeError
 from .errors import UnknownRunError
-from .models import RunState, RunStatus, WaitReason
-from .resume import wait_keys
+from .models import RunState
 from .spec import WorkflowSpec
 from .step_stamp import step_stamp
+from .waiters import find_waiters, keys_waited_for
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -23,7 +25,7 @@ __all__ = ["LocalScope"]
 
 logger = logging.getLogger(__name__)
 
-_UNBOUNDED = 2**31 - 1  # listeners looked at, steps of a child: the contract's caps are silent losses (§19)
+_UNBOUNDED = 2**31 - 1  # steps of a child: the contract's cap is a silent loss (spec/01 §19.7)
 _QUERY_METHODS = ("list_runs", "list_due_wait_until", "list_children")
 
 
@@ -34,6 +36,13 @@ class LocalScope:
         self._runtime = runtime
         self._run = run
         self._step = step
+
+    @property
+    def config(self) -> RuntimeConfig:
+        return self._runtime.config
+
+    def may_read(self, target: RunState) -> bool:
+        return self._runtime.hooks.access.may_read(self._run, target, self._runtime.run_store.load)
 
     def now(self) -> datetime:
         return self._runtime.environment.now()
@@ -99,6 +108,7 @@ class LocalScope:
         except Exception as exc:
             # A child whose own code raised must not stay RUNNING with nobody to drive it (spec/01 §19.6).
             logger.warning("subworkflow run %s raised", child.run_id, exc_info=True)
+            self._runtime.count_fault("subworkflow")
             return self._runtime.fail_run(child.run_id, str(exc) or type(exc).__name__)
 
     def deliver(self, emission: Emission) -> Deliveries:
@@ -108,49 +118,48 @@ class LocalScope:
                 "emit_event requires a QueryableRunStore to find waiting runs. "
                 f"{type(store).__name__} has no list_runs/list_due_wait_until/list_children."
             )
-        waiting: list[RunState] = store.list_runs(
-            status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=_UNBOUNDED
-        )
-        keys = {emission.wait_key, emission.wildcard_key}
+        may_emit = self._runtime.hooks.access.may_emit
         listeners = [
             run
-            for run in waiting
-            if run.waiting and keys & set(wait_keys(run.waiting)) and not is_controlled(run)
+            for run in find_waiters(store, (emission.wait_key, emission.wildcard_key))
+            if not is_controlled(run) and may_emit(emission.emitter, run, store.load)
         ]
         if listeners and self._runtime.workflow_registry is None:
             raise ScopeError(
                 "emit_event requires a workflow_registry to resume target runs. "
                 "Pass Runtime(workflow_registry=...) or call set_workflow_registry(...)."
             )
-        deliveries = Deliveries([self._resume(listener, emission) for listener in listeners])
-        deliveries.listeners = _session_listeners(waiting, emission)
+        delivery = delivery_id(self._run, self._step.key)
+        deliveries = Deliveries([self._deliver_to(listener, emission, delivery) for listener in listeners])
+        prefix = emission.wildcard_key.removesuffix("*")
+        is_unheard = all(entry["status"] in ("skipped", "error") for entry in deliveries.resumed)
+        if is_unheard and prefix.startswith("evt:session:"):
+            names = (key.removeprefix(prefix) for key in keys_waited_for(store, prefix))
+            deliveries.listeners = list(dict.fromkeys(names))
         return deliveries
 
-    def _resume(self, listener: RunState, emission: Emission) -> dict[str, Any]:
+    def _deliver_to(self, listener: RunState, emission: Emission, delivery: str) -> dict[str, Any]:
+        if has_received(listener, self._run.run_id, delivery):
+            # This step ran before and its process died: the listener waits for the next event already.
+            return {"run_id": listener.run_id, "status": listener.status.value, "already_delivered": True}
         registry = self._runtime.workflow_registry
         workflow = registry.get(listener.workflow_id) if registry is not None else None
         if workflow is None:
             return {"run_id": listener.run_id, "status": "skipped", "error": "workflow_not_registered"}
         try:
-            state = self._runtime.resume(
+            state = self._runtime.deliver_event(
                 workflow=workflow,
                 run_id=listener.run_id,
                 wait_key=listener.waiting.wait_key if listener.waiting else None,
-                payload=emission.envelope,
+                envelope=emission.envelope,
                 max_steps=emission.max_steps,
+                emitter_run_id=self._run.run_id,
+                delivery=delivery,
             )
         except Exception as exc:
             logger.warning(
                 "event %s failed for listener %s", emission.wait_key, listener.run_id, exc_info=True
             )
+            self._runtime.count_fault("event_delivery")
             return {"run_id": listener.run_id, "status": "error", "error": str(exc)}
         return {"run_id": listener.run_id, "status": state.status.value}
-
-
-def _session_listeners(waiting: list[RunState], emission: Emission) -> list[str]:
-    """Names that runs of the emitter's session wait for: help for an event nobody heard."""
-    prefix = emission.wildcard_key.removesuffix("*")
-    if not prefix.startswith("evt:session:"):
-        return []
-    keys = [key for run in waiting if run.waiting for key in wait_keys(run.waiting)]
-    return list(dict.fromkeys(key.removeprefix(prefix) for key in keys if key.startswith(prefix)))

@@ -19,6 +19,7 @@ from .repair import missing_closing
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
 from .step_stamp import is_same_step
+from .tally import Tally
 from .traces import attach_traces, renew_traces
 from .transition import Transition
 
@@ -70,6 +71,7 @@ class Persistence:
         self.run_store = run_store
         self.ledger_store = ledger_store
         self.locks = locks_of(run_store)
+        self.tally = Tally()
         self._version_of = getattr(run_store, "version_of", None)
         self._atomic: Callable[[], AbstractContextManager[object]] | None = getattr(run_store, "atomic", None)
 
@@ -126,6 +128,7 @@ class Persistence:
             stored = self.run_store.load(run.run_id)
         except Exception:
             logger.warning("control read of run %s failed", run.run_id, exc_info=True)
+            self.tally.add("control_read")
             return None
         if stored is None or stored is run:
             return None
@@ -242,6 +245,7 @@ class Persistence:
             self.ledger_store.append(record)
         except Exception:
             logger.warning("record of run %s could not be appended", record.run_id, exc_info=True)
+            self.tally.add("ledger_record")
 
 
 def _seen(run: RunState, version: object) -> Seen:

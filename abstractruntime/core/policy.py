@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from .models import Effect, EffectType, RunState
+from .step_stamp import step_stamp
 
 __all__ = [
     "DefaultEffectPolicy",
     "EffectPolicy",
     "NoRetryPolicy",
+    "PerVisitPolicy",
     "RetryPolicy",
     "compute_idempotency_key",
     "with_runtime_call_ids",
@@ -110,6 +112,34 @@ class NoRetryPolicy(DefaultEffectPolicy):
 
     def __init__(self) -> None:
         super().__init__(default_max_attempts=1)
+
+
+class PerVisitPolicy:
+    """Opt-in: each visit of a node is a request of its own, also when it asks the same as the visit before
+    (`spec/01 §5.5`, §19.9).
+
+    Two visits differ in the checkpoint they begin at. A step that runs again after a crash or a pause begins
+    at the same one and still takes its recorded result; a run that somebody rewound by hand does not.
+
+    Args:
+        inner: attempts, backoff and the key of the content; default `DefaultEffectPolicy`.
+    """
+
+    def __init__(self, inner: EffectPolicy | None = None) -> None:
+        self._inner = DefaultEffectPolicy() if inner is None else inner
+
+    def max_attempts(self, effect: Effect) -> int:
+        """As the inner policy has it."""
+        return self._inner.max_attempts(effect)
+
+    def backoff_seconds(self, *, effect: Effect, attempt: int) -> float:
+        """As the inner policy has it."""
+        return self._inner.backoff_seconds(effect=effect, attempt=attempt)
+
+    def idempotency_key(self, *, run: RunState, node_id: str, effect: Effect) -> str:
+        """The inner policy's key, made different for each visit; 32 hex characters."""
+        key = self._inner.idempotency_key(run=run, node_id=node_id, effect=effect)
+        return hashlib.sha256(f"{key}|{step_stamp(run)}".encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 from . import records
-from .control import is_paused
+from .control import is_backing_off, is_paused, try_again
 from .environment import Environment
 from .errors import WaitMismatchError
 from .models import RunState, RunStatus, WaitReason, WaitState
@@ -15,7 +16,15 @@ from .tool_results import merge_tool_results, tool_result, wrap_child_payload
 from .transition import Transition, changed, failed
 from .vars import set_result_path
 
-__all__ = ["check_resumable", "child_ended", "due_time", "resumed", "wait_keys", "woken"]
+__all__ = [
+    "check_resumable",
+    "child_ended",
+    "due_time",
+    "resumed",
+    "stored_payload",
+    "wait_keys",
+    "woken",
+]
 
 
 def wait_keys(wait: WaitState) -> list[str]:
@@ -43,19 +52,33 @@ def check_resumable(run: RunState, wait_key: str | None) -> WaitState:
     return wait
 
 
-def resumed(run: RunState, payload: Any, env: Environment, *, override_node: str | None = None) -> Transition:
+def stored_payload(wait: WaitState, payload: Any) -> Any:
+    """What of ``payload`` is stored (`spec/01 §13.4`, §13.5). Applied twice it changes nothing more."""
+    return merge_tool_results(wait, wrap_child_payload(wait, payload)) if wait.result_key else payload
+
+
+def resumed(
+    run: RunState,
+    payload: Any,
+    env: Environment,
+    *,
+    override_node: str | None = None,
+    recorded: Callable[[Any], Any] | None = None,
+) -> Transition:
     """The run goes on with ``payload``; a terminal wait completes it (`spec/01 §10.9`, §10.10).
 
-    The caller has checked with `check_resumable`.
+    The caller has checked with `check_resumable`. ``recorded`` gives what the ledger shows of the payload,
+    if not all of it.
     """
     wait = run.waiting
     if wait is None:
         raise WaitMismatchError("Run is not waiting")
-    stored = payload
+    if is_backing_off(run):
+        return try_again(run, env)
+    stored = stored_payload(wait, payload)
     if wait.result_key:
-        stored = merge_tool_results(wait, wrap_child_payload(wait, payload))
         set_result_path(run.vars, wait.result_key, stored)
-    record = records.resumption(run, wait, stored, env)
+    record = records.resumption(run, wait, stored if recorded is None else recorded(stored), env)
     node = override_node or wait.resume_to_node
     if node:
         new = changed(run, env, status=RunStatus.RUNNING, waiting=None, current_node=node)

@@ -12,7 +12,7 @@ __all__ = ["PriorFailure", "PriorResult", "ReuseLookup"]
 TAIL = 20
 """Records looked back for attempts that a lost driver left behind (two per attempt, and control records)."""
 
-_CONTROL_VERBS = frozenset({"pause", "unpause"})
+_CONTROL_VERBS = frozenset({"pause", "unpause", "limits"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,18 @@ class ReuseLookup:
             if record.get("status") != "started":
                 return None
         return None
+
+    def node_failures(self) -> int:
+        """How many times in a row the node has raised, as far as that was recorded."""
+        count = 0
+        for record in reversed(self.tail()):
+            effect = record.get("effect") or {}
+            if effect.get("type") in _CONTROL_VERBS:
+                continue
+            if record.get("effect") is not None or record.get("status") != "failed":
+                break
+            count += 1
+        return count
 
     def tail(self) -> Sequence[Mapping[str, Any]]:
         """The run's last records, a few of them, in order."""

@@ -12,20 +12,25 @@ from copy import deepcopy
 from typing import Any
 
 from . import control, transition
+from .cascade import for_descendants
 from .config import RuntimeConfig
+from .deliveries import mark_received
 from .drive import Drive, Host
 from .environment import Environment
-from .errors import InvalidInputError
-from .limits import check_limits, limit_status
+from .errors import AccessDeniedError, InvalidInputError
+from .evidence import capture_evidence, recorder_for, resumed_calls
+from .hooks import Hooks
+from .inspection import Inspection
 from .local_scope import LocalScope
-from .models import Effect, EffectType, LimitWarning, RunState, RunStatus, utc_now, utc_now_iso
+from .models import Effect, EffectType, RunState, RunStatus, utc_now, utc_now_iso
 from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
 from .persistence import LedgerPort, Persistence, RunStorePort
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
-from .resume import check_resumable, due_time, resumed
+from .redaction import redacting_ledger, redacting_run_store
+from .resume import check_resumable, due_time, resumed, stored_payload
+from .resume_record import recorded_payload
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
-from .traces import derive_traces, empty_trace
 
 __all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "utc_now", "utc_now_iso"]
 
@@ -46,7 +51,7 @@ def _ensure_tool_calls_have_runtime_ids(*, effect: Effect, idempotency_key: str)
     return with_runtime_call_ids(effect, idempotency_key)
 
 
-class Runtime:
+class Runtime(Inspection):
     """Runs workflows durably in this process.
 
     Args:
@@ -60,6 +65,7 @@ class Runtime:
         config: limits and defaults seeded into new runs.
         chat_summarizer: used by memory compaction.
         environment: clock and ids; default: the real ones.
+        hooks: access rules, redaction, evidence and other doors for hosts and integrations; default: none.
 
     All arguments are keyword-only (`spec/01 §8.1`).
     """
@@ -77,8 +83,14 @@ class Runtime:
         config: RuntimeConfig | None = None,
         chat_summarizer: Any = None,
         environment: Environment | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        self._stores = Persistence(run_store, ledger_store)
+        self.hooks = Hooks() if hooks is None else hooks
+        self._run_store, self._ledger_store = run_store, ledger_store
+        self._stores = Persistence(
+            redacting_run_store(run_store, self.hooks.redactor),
+            redacting_ledger(ledger_store, self.hooks.redactor),
+        )
         self._handlers: dict[EffectType, BoundHandler] = {
             kind: bind_handler(handler) for kind, handler in (effect_handlers or {}).items()
         }
@@ -95,12 +107,12 @@ class Runtime:
     @property
     def run_store(self) -> Any:
         """The run store passed in."""
-        return self._stores.run_store
+        return self._run_store
 
     @property
     def ledger_store(self) -> Any:
         """The ledger store passed in."""
-        return self._stores.ledger_store
+        return self._ledger_store
 
     @property
     def config(self) -> RuntimeConfig:
@@ -248,6 +260,8 @@ class Runtime:
             policy=self._effect_policy,
             handlers=self._handlers,
             scope=lambda run, step: LocalScope(self, run, step),
+            hooks=self.hooks,
+            evidence=recorder_for(self.hooks, self._artifact_store),
         )
 
     def resume(
@@ -271,33 +285,90 @@ class Runtime:
         Raises:
             UnknownRunError: (a ``KeyError``) no such run.
             WaitMismatchError: (a ``ValueError``) paused, not waiting, or another key.
+            AccessDeniedError: (a ``ValueError``) the host's access policy forbids it.
         """
 
         def go_on(run: RunState) -> transition.Transition:
             check_resumable(run, wait_key)
-            _check_workflow(run, workflow)
-            return resumed(run, deepcopy(payload), self.environment, override_node=override_node)
+            if not self.hooks.access.may_resume(run, wait_key):
+                raise AccessDeniedError(f"Run '{run_id}' may not be resumed with wait_key {wait_key!r}")
+            return self._resumed(run, workflow, payload, override_node)
 
-        run = self._stores.update(run_id, go_on)
+        return self._go_on(workflow, self._stores.update(run_id, go_on), max_steps)
+
+    def deliver_event(
+        self,
+        *,
+        workflow: WorkflowSpec,
+        run_id: str,
+        wait_key: str | None,
+        envelope: dict[str, Any],
+        max_steps: int,
+        emitter_run_id: str,
+        delivery: str,
+    ) -> RunState:
+        """`resume` with an event, marked on the listener so that a repetition is recognised
+        (`spec/01 §19.15`); the access policy was asked by the emitter."""
+
+        def go_on(run: RunState) -> transition.Transition:
+            check_resumable(run, wait_key)
+            mark_received(run, emitter_run_id, delivery)
+            return self._resumed(run, workflow, envelope, None)
+
+        return self._go_on(workflow, self._stores.update(run_id, go_on), max_steps)
+
+    def _go_on(self, workflow: WorkflowSpec, run: RunState, max_steps: int) -> RunState:
         if run.is_terminal or max_steps <= 0:
             return run
-        return self.tick(workflow=workflow, run_id=run_id, max_steps=max_steps)
+        return self.tick(workflow=workflow, run_id=run.run_id, max_steps=max_steps)
+
+    def _resumed(
+        self, run: RunState, workflow: WorkflowSpec, payload: Any, override_node: str | None
+    ) -> transition.Transition:
+        _check_workflow(run, workflow)
+        payload = deepcopy(payload)
+        wait, recorder = run.waiting, recorder_for(self.hooks, self._artifact_store)
+        if wait is not None and wait.result_key and recorder is not None:
+            payload = stored_payload(wait, payload)
+            calls = deepcopy(resumed_calls(wait))
+            capture_evidence(recorder, run, calls, payload, self.environment, self._stores.tally)
+        return resumed(
+            run,
+            payload,
+            self.environment,
+            override_node=override_node,
+            recorded=lambda stored: recorded_payload(
+                run.run_id, stored, self._artifact_store, self._stores.tally
+            ),
+        )
 
     # -- control --------------------------------------------------------------------------------
 
-    def cancel_run(self, run_id: str, *, reason: str | None = None) -> RunState:
-        """End the run CANCELLED; a terminal run stays as it is. Children are not touched (`spec/01 §9.4`)."""
-        return self._stores.update(
-            run_id, lambda run: control.cancelled(run, self.environment, reason=reason)
+    def cancel_run(self, run_id: str, *, reason: str | None = None, cascade: bool = False) -> RunState:
+        """End the run CANCELLED; a terminal run stays as it is. Children are not touched (`spec/01 §9.4`)
+        unless ``cascade`` is set; then all below are cancelled too, also below a run that had ended."""
+        return self._control(
+            run_id, cascade, lambda run: control.cancelled(run, self.environment, reason=reason)
         )
 
-    def pause_run(self, run_id: str, *, reason: str | None = None) -> RunState:
-        """Stop the run until `resume_run`; a run that asks a person keeps asking (`spec/01 §9.5`)."""
-        return self._stores.update(run_id, lambda run: control.paused(run, self.environment, reason=reason))
+    def pause_run(self, run_id: str, *, reason: str | None = None, cascade: bool = False) -> RunState:
+        """Stop the run until `resume_run`; a run that asks a person keeps asking (`spec/01 §9.5`).
+        ``cascade``: and all runs below it."""
+        return self._control(
+            run_id, cascade, lambda run: control.paused(run, self.environment, reason=reason)
+        )
 
-    def resume_run(self, run_id: str) -> RunState:
-        """Undo `pause_run`; executes nothing (`spec/01 §9.5`)."""
-        return self._stores.update(run_id, lambda run: control.unpaused(run, self.environment))
+    def resume_run(self, run_id: str, *, cascade: bool = False) -> RunState:
+        """Undo `pause_run`; executes nothing (`spec/01 §9.5`). ``cascade``: and of all runs below it."""
+        return self._control(run_id, cascade, lambda run: control.unpaused(run, self.environment))
+
+    def _control(
+        self, run_id: str, cascade: bool, change: Callable[[RunState], transition.Transition | None]
+    ) -> RunState:
+        run = self._stores.update(run_id, change)
+        if cascade:
+            for_descendants(self._run_store, run_id, lambda child: self._stores.update(child, change))
+        return run
 
     def fail_run(self, run_id: str, error: str) -> RunState:
         """End the run FAILED because whoever drove it gave up; a terminal run stays as it is."""
@@ -316,76 +387,16 @@ class Runtime:
         """
         return self._stores.repair(run_id, self.environment)
 
+    def count_fault(self, name: str) -> None:
+        """Count something that went wrong and must not fail a run; see `fault_counts`."""
+        self._stores.tally.add(name)
+
     def update_limits(self, run_id: str, updates: dict[str, Any]) -> None:
         """Set known keys of ``_limits``; others are ignored, values are not checked (`spec/01 §9.9`)."""
-        self._stores.update(run_id, lambda run: control.limits_updated(run, updates, self.environment))
-
-    # -- inspection -----------------------------------------------------------------------------
-
-    def get_state(self, run_id: str) -> RunState:
-        """The stored run. Raises `UnknownRunError` (a ``KeyError``)."""
-        return self._stores.load(run_id)
-
-    def get_ledger(self, run_id: str) -> list[dict[str, Any]]:
-        """The run's ledger records in order; ``[]`` for an unknown run."""
-        return self._stores.ledger_store.list(run_id)
-
-    def subscribe_ledger(
-        self, callback: Callable[[dict[str, Any]], None], *, run_id: str | None = None
-    ) -> Callable[[], None]:
-        """Receive each record appended in this process; returns the function that ends it.
-
-        Raises:
-            RuntimeError: the ledger store can't notify (`spec/01 §9.7`).
-        """
-        subscribe = getattr(self._stores.ledger_store, "subscribe", None)
-        if subscribe is None:
-            raise RuntimeError(
-                "Configured LedgerStore does not support subscriptions. Wrap it with ObservableLedgerStore."
-            )
-        unsubscribe: Callable[[], None] = subscribe(callback, run_id=run_id)
-        return unsubscribe
-
-    def get_node_traces(self, run_id: str) -> dict[str, Any]:
-        """All node traces of the run (`spec/01 §11.1`)."""
-        run = self._stores.load(run_id)
-        runtime = run.vars.get("_runtime")
-        marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
-        return derive_traces(self._stores.ledger_store.list(run_id), marks)
-
-    def get_node_trace(self, run_id: str, node_id: str) -> dict[str, Any]:
-        """One node's trace, or ``{"node_id": ..., "steps": []}``."""
-        trace: dict[str, Any] = self.get_node_traces(run_id).get(node_id) or empty_trace(node_id)
-        return trace
-
-    def list_evidence(self, run_id: str) -> list[dict[str, Any]]:
-        """Evidence entries of the run's memory spans, in order."""
-        runtime = self._stores.load(run_id).vars.get("_runtime")
-        spans = runtime.get("memory_spans") if isinstance(runtime, dict) else None
-        if not isinstance(spans, list):
-            return []
-        return [deepcopy(span) for span in spans if isinstance(span, dict) and span.get("kind") == "evidence"]
-
-    def load_evidence(self, evidence_id: str) -> dict[str, Any] | None:
-        """The evidence object stored under this artifact id, ``None`` if missing or not an object.
-
-        Raises:
-            RuntimeError: the runtime has no artifact store.
-        """
-        if self._artifact_store is None:
-            raise RuntimeError(
-                "Evidence requires an ArtifactStore; configure runtime.set_artifact_store(...)"
-            )
-        value = self._artifact_store.load_json(evidence_id)
-        return value if isinstance(value, dict) else None
-
-    def get_limit_status(self, run_id: str) -> dict[str, Any]:
-        """Iterations, tokens and history against their limits (`spec/01 §9.9`)."""
-        return limit_status(self._stores.load(run_id).vars)
-
-    def check_limits(self, run: RunState) -> list[LimitWarning]:
-        """Limits that are close or exceeded; advisory, nothing is stopped."""
-        return check_limits(run)
+        recorded = self.hooks.record_transitions
+        self._stores.update(
+            run_id, lambda run: control.limits_updated(run, updates, self.environment, recorded=recorded)
+        )
 
 
 def _check_workflow(run: RunState, workflow: WorkflowSpec) -> None:

@@ -31,6 +31,7 @@ def test_defaults() -> None:
         "model": None,
         "model_capabilities": {},
         "max_subworkflow_depth": 50,
+        "max_vars_query_chars": 1_000_000,
     }
     assert DEFAULT_RECOMMENDED_MAX_INPUT_TOKENS == -1
 
@@ -172,3 +173,9 @@ def test_depth_is_not_a_limit_of_the_run_and_is_checked() -> None:
     assert RuntimeConfig(max_subworkflow_depth=0).max_subworkflow_depth == 0
     with pytest.raises(InvalidInputError, match="max_subworkflow_depth is -1"):
         RuntimeConfig(max_subworkflow_depth=-1)
+
+
+def test_size_of_a_vars_query_is_checked() -> None:
+    assert RuntimeConfig(max_vars_query_chars=0).max_vars_query_chars == 0
+    with pytest.raises(InvalidInputError, match="max_vars_query_chars is -1"):
+        RuntimeConfig(max_vars_query_chars=-1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from ..config import RuntimeConfig
 from ..models import Effect, RunState
 from ..outcome import EffectOutcome
 from ..spec import WorkflowSpec
@@ -76,6 +77,11 @@ class Deliveries:
 class EffectScope(Protocol):
     """The driver's side of a built-in effect. In a fleet, all it writes commits with the step."""
 
+    @property
+    def config(self) -> RuntimeConfig:
+        """Limits of what effects may do."""
+        ...
+
     def now(self) -> datetime:
         """The driver's clock, aware UTC."""
         ...
@@ -90,6 +96,10 @@ class EffectScope(Protocol):
 
     def load_run(self, run_id: str) -> RunState | None:
         """Another run's state, to look at."""
+        ...
+
+    def may_read(self, target: RunState) -> bool:
+        """Whether the run may look into ``target``, another run (`spec/01 §19.17`)."""
         ...
 
     def start_child(self, child: ChildStart) -> RunState:

@@ -26,6 +26,12 @@ def vars_query(run: RunState, effect: Effect, default_next: str | None, scope: E
         return EffectOutcome.completed(
             tool_result(call_id, name, error=f"Unknown target_run_id: {target_id}")
         )
+    if target is not run and not scope.may_read(target):
+        error = (
+            f"target_run_id {target_id} belongs to another session and run tree; what a run may read is "
+            "decided by Runtime(hooks=Hooks(access=...))"
+        )
+        return EffectOutcome.completed(tool_result(call_id, name, error=error))
     raw_path = payload.get("path") or payload.get("var_path")
     path = raw_path.strip() if isinstance(raw_path, str) and raw_path.strip() else "scratchpad"
     try:
@@ -38,6 +44,13 @@ def vars_query(run: RunState, effect: Effect, default_next: str | None, scope: E
         text = _text(shown)
     except (TypeError, ValueError):  # keys of several types, a value inside itself
         text = _text(json_safe(shown))
+    limit = scope.config.max_vars_query_chars
+    if len(text) > limit:
+        error = (
+            f"'{path}' is {len(text)} characters of JSON, more than {limit} "
+            "(RuntimeConfig.max_vars_query_chars); ask for a longer path, or with keys_only"
+        )
+        return EffectOutcome.completed(tool_result(call_id, name, error=error))
     return EffectOutcome.completed(tool_result(call_id, name, output=text))
 
 
