@@ -116,14 +116,18 @@ def test_trees_are_listed_deepest_first(stores: Stores) -> None:
     assert [mark.run_id for mark in stores.runs.list_trees(["self"])["self"]] == ["self"]
 
 
+def test_every_store_has_the_ports(stores: Stores) -> None:
+    assert isinstance(stores.runs, PurgeableRunStore)
+    assert isinstance(stores.ledgers, DeletableLedgerStore)
+
+
 def test_decorators_pass_it_on(stores: Stores) -> None:
     artifacts = InMemoryArtifactStore()
     runs = OffloadingRunStore(stores.runs, artifact_store=artifacts)
     ledgers = ObservableLedgerStore(
         OffloadingLedgerStore(HashChainedLedgerStore(stores.ledgers), artifact_store=artifacts)
     )
-    assert isinstance(runs, PurgeableRunStore)
-    assert isinstance(ledgers, DeletableLedgerStore)
+    assert runs.list_trees(["r1"]) == {}
     run = make_run("r1")
     runs.save(run)
     for i in range(3):

@@ -1,4 +1,4 @@
-"""Removing runs and ledgers, many at a time (`spec/02 §15` P-8).
+"""Removing runs, ledgers and events, many at a time (`spec/02 §15` P-8).
 
 What is removed is locked first, and what somebody else holds is left alone: nobody ever waits for a purge,
 and a purge waits for nobody.
@@ -16,7 +16,15 @@ from . import statements as sql
 from .driver import Parameters, Session
 from .engine import Database
 
-__all__ = ["delete_ledgers", "delete_runs", "lock_ended", "oldest_roots", "trees"]
+__all__ = [
+    "count_expired_events",
+    "delete_expired_events",
+    "delete_ledgers",
+    "delete_runs",
+    "lock_ended",
+    "oldest_roots",
+    "trees",
+]
 
 CHUNK = 1000
 
@@ -67,6 +75,14 @@ _DELETE_RUNS = _by_ids("DELETE FROM runs WHERE run_id = {ids}")
 _DELETE_RECORDS = _by_ids("DELETE FROM ledger WHERE run_id = {ids}")
 _DELETE_HEADS = _by_ids("DELETE FROM ledger_heads WHERE run_id = {ids}")
 _RESET_HEADS = _by_ids("UPDATE runs SET ledger_seq = 0 WHERE run_id = {ids} AND ledger_seq > 0")
+# An event that has not expired may still be consumed, however old it is.
+_EXPIRED = "expires_at <= {now} AND added_at < :added_before"
+_COUNT_EVENTS = sql.statement(f"SELECT count(*) FROM events WHERE {_EXPIRED}")
+_SOME_EVENTS = f"SELECT seq FROM events WHERE {_EXPIRED} ORDER BY expires_at LIMIT :limit"
+_DELETE_EVENTS = sql.statement(
+    f"DELETE FROM events WHERE seq IN ({_SOME_EVENTS})",
+    postgresql=f"DELETE FROM events WHERE seq IN ({_SOME_EVENTS} FOR UPDATE SKIP LOCKED)",
+)
 
 
 def oldest_roots(
@@ -127,6 +143,19 @@ def delete_ledgers(session: Session, run_ids: Sequence[str]) -> int:
         session.execute(_DELETE_HEADS, ids)
         removed += session.execute(_DELETE_RECORDS, ids).rowcount
     return removed
+
+
+def count_expired_events(database: Database, *, added_before: float) -> int:
+    """See `SqlCheckpointStore.count_expired_events`."""
+    params = {"added_before": added_before}
+    return int(database.read(lambda session: session.execute(_COUNT_EVENTS, params).fetchone())[0])
+
+
+def delete_expired_events(database: Database, *, added_before: float, limit: int) -> int:
+    """See `SqlCheckpointStore.delete_expired_events`."""
+    with database.transaction() as session:
+        params = {"added_before": added_before, "limit": limit}
+        return session.execute(_DELETE_EVENTS, params).rowcount
 
 
 def _parts(run_ids: Sequence[str]) -> list[Sequence[str]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from abstractruntime.core.errors import ConfigurationError
 
 from ..checkpoints import Checkpoint, DueRun, LedgerEntry, RunFilter, RunSummary, Unit, Write, Written
-from . import commit, listing, schedules, sweep
+from . import commit, deletion, listing, schedules, sweep
 from . import statements as sql
 from .driver import JoinedSession
 from .engine import Database
@@ -79,6 +79,14 @@ class SqlCheckpointStore:
 
     def advance_schedule(self, schedule_id: str, *, seen: float, to: float) -> bool:
         return schedules.advance_schedule(self.database, schedule_id, seen=seen, to=to)
+
+    def count_expired_events(self, *, added_before: float) -> int:
+        """How many events have expired and were added before that time (epoch seconds)."""
+        return deletion.count_expired_events(self.database, added_before=added_before)
+
+    def delete_expired_events(self, *, added_before: float, limit: int) -> int:
+        """Remove up to ``limit`` of them; how many it were. What somebody else is removing is left out."""
+        return deletion.delete_expired_events(self.database, added_before=added_before, limit=limit)
 
     def now(self) -> float:
         return float(self.database.read(lambda session: session.execute(sql.NOW).fetchone())[0])
