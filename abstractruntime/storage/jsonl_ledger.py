@@ -21,7 +21,7 @@ from .ledger_lines import LedgerLines
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .line_files import LineFile, lines_of, object_of, reading, writing
 from .replaced_files import make_private_dir
-from .shared_locks import shared_lock
+from .shared_locks import STORES_LOCK, shared_lock
 
 __all__ = ["JsonlLedgerStore"]
 
@@ -46,7 +46,7 @@ class JsonlLedgerStore(LedgerStore):
         self._dir = Path(base_dir)
         self._fsync = fsync
         make_private_dir(self._dir)
-        self._appending = shared_lock(self._dir / ".ledgers.lock")
+        self._alone = shared_lock(self._dir / STORES_LOCK)
         self._guard = RLock()
         self._indexes: OrderedDict[str, LedgerLines] = OrderedDict()
 
@@ -65,8 +65,8 @@ class JsonlLedgerStore(LedgerStore):
 
     def appending(self, run_id: str) -> AbstractContextManager[None]:
         """Nobody else who asks for this appends meanwhile, in any thread or process. One lock for the whole
-        directory: a record written meanwhile may make somebody in this thread append to another run."""
-        return self._appending.held()
+        directory: a record may make somebody in this thread append to another run."""
+        return self._alone.held()
 
     def list(self, run_id: str) -> RecordDicts:
         """The run's records in append order. What a writer that died left at the end is no record: it is left
@@ -104,9 +104,12 @@ class JsonlLedgerStore(LedgerStore):
         return self._readable(run_id, lines), first + len(lines) if lines else after
 
     def last(self, run_id: str) -> dict[str, Any] | None:
-        """The run's newest record, or ``None``."""
-        lines = self._between(run_id, -1, None)
-        return next(iter(self._readable(run_id, lines)), None)
+        """The run's newest record, or ``None``. Only the end of the file is read."""
+        if not is_file_id(run_id):
+            return None
+        with reading(self._path(run_id)) as file:
+            line = b"" if file is None else file.last_line()
+        return next(iter(self._readable(run_id, [line] if line else [])), None)
 
     def find_completed(self, run_id: str, key: str) -> PriorResult | None:
         """The result of the first COMPLETED record with this idempotency key. Cost does not grow with the
@@ -144,13 +147,13 @@ class JsonlLedgerStore(LedgerStore):
                 logger.warning("%s ends with a part of a record, left out", self._path(run_id))
             return [line for _, line in lines_of(file.read(0, file.end))]
 
-    def _between(self, run_id: str, first: int, last: int | None) -> Lines:
-        """The lines of these records; a negative ``first`` counts from the end."""
+    def _between(self, run_id: str, first: int, last: int) -> Lines:
+        """The lines of these records."""
         with self._guard:
             data = self._lines(run_id, (first, last))[1]
         return [line for _, line in lines_of(data)]
 
-    def _lines(self, run_id: str, wanted: tuple[int, int | None] | None = None) -> tuple[LedgerLines, bytes]:
+    def _lines(self, run_id: str, wanted: tuple[int, int] | None = None) -> tuple[LedgerLines, bytes]:
         """Where the run's records are, as of now, and the bytes of those ``wanted``."""
         if not is_file_id(run_id):
             return LedgerLines(), b""
@@ -161,10 +164,7 @@ class JsonlLedgerStore(LedgerStore):
             index = self._indexed(run_id, file)
             if wanted is None:
                 return index, b""
-            number = len(index.starts)
-            first = wanted[0] if wanted[0] >= 0 else max(0, number + wanted[0])
-            last = number if wanted[1] is None else wanted[1]
-            return index, file.read(*index.span(first, last))
+            return index, file.read(*index.span(*wanted))
 
     def _indexed(self, run_id: str, file: LineFile) -> LedgerLines:
         index = self._indexes.setdefault(run_id, LedgerLines())

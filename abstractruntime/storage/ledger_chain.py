@@ -10,7 +10,6 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any
@@ -134,11 +133,10 @@ class HashChainedLedgerStore(LedgerDecorator):
 
     def _alone(self, run_id: str) -> AbstractContextManager[object]:
         """Nobody else adds to the run's chain meanwhile."""
-        appending: Callable[[str], AbstractContextManager[object]] | None
-        appending = getattr(self._inner, "appending", None)
-        if appending is None or not hasattr(self._inner, "last"):
+        if not hasattr(self._inner, "appending") or not hasattr(self._inner, "last"):
             return self._heads.lock
-        return appending(run_id)
+        alone: AbstractContextManager[object] = self._inner.appending(run_id)
+        return alone
 
     def _read_head(self, run_id: str) -> tuple[str | None, int]:
         """The newest hash and, for ledgers that can't say their last record, how many records there are."""

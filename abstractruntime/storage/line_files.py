@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .file_locks import open_locked, unlock_file
 from .json_text import decode
+from .replaced_files import sync_dir
 
 __all__ = ["LineFile", "lines_of", "object_of", "reading", "writing"]
 
@@ -43,7 +44,7 @@ class LineFile:
         self._size = self.end = status.st_size
         self.is_torn = False
         if self._size and self.read(self._size - 1, self._size) != b"\n":
-            start = self._last_line_start()
+            start = self._line_start(self._size)
             # A whole record whose newline is missing was written by somebody else's tool: it counts.
             if object_of(self.read(start, self._size)) is None:
                 self.end, self.is_torn = start, True
@@ -56,6 +57,16 @@ class LineFile:
             parts.append(part)
             start += len(part)
         return b"".join(parts)
+
+    def last_line(self) -> bytes:
+        """The last whole record, empty if there is none; only the end of the file is read."""
+        end = self.end
+        while end:
+            start = self._line_start(end)
+            if line := self.read(start, end).strip():
+                return line
+            end = start
+        return b""
 
     def mend(self) -> None:
         """Make the file end with a whole line, so that the next record stands on its own."""
@@ -77,14 +88,18 @@ class LineFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             if fsync:
                 os.fsync(self._fd)
+                if not start:  # perhaps a new file: its name must survive as well
+                    sync_dir(self._path.parent)
         except BaseException:
             os.ftruncate(self._fd, start)
             raise
         self._size = self.end = start + written
         return start
 
-    def _last_line_start(self) -> int:
-        end = self._size
+    def _line_start(self, end: int) -> int:
+        """Where the line begins that ends at ``end``, with its newline or without."""
+        if end and self.read(end - 1, end) == b"\n":
+            end -= 1
         while end > 0:
             start = max(0, end - _CHUNK)
             found = self.read(start, end).rfind(b"\n")

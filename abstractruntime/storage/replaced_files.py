@@ -17,7 +17,9 @@ __all__ = ["content_version", "make_private_dir", "put_in_place", "replacement",
 
 def make_private_dir(path: Path) -> None:
     """Create the directory with its parents if it is missing; what is created is the owner's alone."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.is_dir():
+        make_private_dir(path.parent)  # `mkdir` would give the parents the default permissions
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager

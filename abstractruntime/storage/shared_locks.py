@@ -11,7 +11,11 @@ from weakref import WeakValueDictionary
 
 from .file_locks import open_locked, unlock_file
 
-__all__ = ["SharedLock", "shared_lock"]
+__all__ = ["STORES_LOCK", "SharedLock", "shared_lock"]
+
+STORES_LOCK = ".stores.lock"
+"""The lock file of all run and ledger stores of a directory: with one each, two could be taken in either
+order, which would be a deadlock."""
 
 
 class SharedLock:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 from abstractruntime.core.errors import ServiceUnavailableError
 
+from ..replaced_files import make_private_dir
 from .driver import Cursor, DriverConnection, Parameters, PooledSession, Session
 from .statements import BEGIN, Statement
 
@@ -72,7 +73,7 @@ class SqliteDialect:
         locks this process holds on it, and another process would then take the log away under us.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_dir(self.path.parent)
             # SQLite gives its -wal and -shm files the mode of the main file.
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
