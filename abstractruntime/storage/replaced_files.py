@@ -10,9 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
-__all__ = ["content_version", "make_private_dir", "put_in_place", "replacement", "sync_dir", "write_whole"]
+__all__ = [
+    "content_version",
+    "make_private_dir",
+    "put_in_place",
+    "replacement",
+    "sync_dir",
+    "write_whole",
+    "written_beside",
+]
 
 
 def make_private_dir(path: Path) -> None:
@@ -26,18 +33,30 @@ def make_private_dir(path: Path) -> None:
 def replacement(path: Path, data: bytes, *, fsync: bool = False) -> Iterator[Path]:
     """A file ``<name>.<32 hex>.tmp`` beside ``path`` with the new content; gone afterwards, unless it was
     renamed."""
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    temporary = Path(written_beside(str(path), data, fsync=fsync))
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            if fsync:
-                file.flush()
-                os.fsync(fd)
         yield temporary
     finally:
         with suppress(FileNotFoundError):  # renamed: the usual end
             temporary.unlink()
+
+
+def written_beside(path: str, data: bytes, *, fsync: bool = False) -> str:
+    """The name ``<path>.<32 hex>.tmp`` of a new file with this content; the caller renames or removes it."""
+    temporary = f"{path}.{os.urandom(16).hex()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
+        if fsync:
+            os.fsync(fd)
+    except BaseException:
+        os.close(fd)
+        os.unlink(temporary)
+        raise
+    os.close(fd)
+    return temporary
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -47,7 +66,7 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_dir(path.parent)
 
 
-def put_in_place(temporary: Path, path: Path, *, fsync: bool = False) -> int:
+def put_in_place(temporary: str | Path, path: str | Path, *, fsync: bool = False) -> int:
     """Rename over ``path``; the `content_version` it has then.
 
     The modification time is made to grow with every replacement, so it can't be the same for two contents
@@ -62,11 +81,11 @@ def put_in_place(temporary: Path, path: Path, *, fsync: bool = False) -> int:
     version = content_version(temporary)
     os.replace(temporary, path)
     if fsync:
-        sync_dir(path.parent)
+        sync_dir(Path(path).parent)
     return version
 
 
-def content_version(path: Path) -> int:
+def content_version(path: str | Path) -> int:
     """A number that every replacement makes larger; 0 if there is no such file.
 
     Inode and size tell files apart that were put there by other means.

@@ -10,6 +10,7 @@ from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState
 
 from .json_text import decode, encode
+from .pretty_json import pretty
 
 __all__ = ["id_in_name", "name_of", "read_run", "run_text"]
 
@@ -17,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 _PREFIX, _SUFFIX = "run_", ".json"
 
-# The format is documented: indented by two blanks, non-ASCII kept.
-_pretty = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode
 _pretty_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, indent=2).encode
 
 
@@ -42,7 +41,7 @@ def run_text(run: RunState) -> bytes:
     """
     state = run.to_dict()
     try:
-        text = _pretty(state)
+        text = pretty(state)
     except (TypeError, ValueError, RecursionError):
         encode(state, f"run '{run.run_id}'")  # says what is wrong, and where
         raise

@@ -2,8 +2,8 @@
 
 The index is a log beside the files, shared by all stores over the directory: a save notes that it begins
 (``{"saving": id}``) and what it wrote (``{"id", "version", "row"}``). Its lock is the writers' lock. Each
-reader remembers how far it has read. A begin without an end, seen under the lock, is a writer that died: the
-run's file is read again. Files that came by other means are found when the directory has changed, and at
+reader remembers how far it has read. A begin without an end is a run at work, whose steps note nothing
+more, or a writer that died: if its file is not the one that is known, it is read again. Files that came by other means are found when the directory has changed, and at
 first use every file's version is compared. So the log may be lost or deleted at any time.
 """
 
@@ -67,14 +67,23 @@ class RunFilesIndex:
 
     # --- writing ------------------------------------------------------------------------------------
 
-    def save(self, file_id: str, write: Callable[[], int], row: Row | None) -> None:
+    def save(self, file_id: str, write: Callable[[], int | None], row: Row | None) -> int | None:
         """Let ``write`` replace (or remove) the run's file, alone among all writers; it returns the file's
-        version."""
+        version, 0 if there is none, ``None`` if it has left everything as it was. So does this."""
         with self._guard, self._log() as log:
-            begun = {"saving": file_id}
-            self._note(log, begun)
-            self._apply(begun)  # should ``write`` fail half-way, the next look reads the file again
-            self._settle(log, file_id, write(), row)
+            known = self._known.get(file_id)
+            if file_id not in self._saving:
+                begun = {"saving": file_id}
+                self._note(log, begun)
+                self._apply(begun)  # should ``write`` fail half-way, the next look reads the file again
+            version = write()
+            if version is None:
+                return None
+            if row is not None and row["status"] == RunStatus.RUNNING.value and known is not None:
+                self._take(file_id, version, row)  # it will be saved again soon: the begin stays open
+            else:
+                self._settle(log, file_id, version, row)
+            return version
 
     def _settle(self, log: LineFile, file_id: str, version: int, row: Row | None) -> None:
         entry = {"id": file_id, "version": version, "row": row}
@@ -102,7 +111,10 @@ class RunFilesIndex:
 
     def _compact(self) -> None:
         """Last under the lock: from here on the name is another file's, with another lock."""
-        entries = [{"id": i, "version": version, "row": row} for i, (version, row) in self._known.items()]
+        entries: list[dict[str, Any]] = [
+            {"id": i, "version": version, "row": row} for i, (version, row) in self._known.items()
+        ]
+        entries += [{"saving": file_id} for file_id in self._saving]
         text = "".join(encode(entry, "an index entry") + "\n" for entry in entries)
         with replacement(self._path, text.encode()) as temporary:
             status = os.stat(temporary)
@@ -121,8 +133,6 @@ class RunFilesIndex:
                 self._apply(object_of(line) or {})
                 self._lines += 1
             self._end = log.end
-        for file_id in list(self._saving):
-            self._read_again(log, file_id)
 
     def _apply(self, entry: dict[str, Any]) -> None:
         begun, file_id = entry.get("saving"), entry.get("id")
@@ -131,12 +141,17 @@ class RunFilesIndex:
         if not isinstance(file_id, str):
             return
         self._saving.pop(file_id, None)
-        self._drop(file_id)
         version, row = entry.get("version"), entry.get("row")
-        if not isinstance(version, int) or not version:
+        if not isinstance(version, int):
+            version = 0
+        self._take(file_id, version, row if isinstance(row, dict) else None)
+
+    def _take(self, file_id: str, version: int, row: Row | None) -> None:
+        self._drop(file_id)
+        if not version:
             return
-        self._known[file_id] = (version, row if isinstance(row, dict) else None)
-        if not isinstance(row, dict):
+        self._known[file_id] = (version, row)
+        if row is None:
             return
         if row.get("status") == RunStatus.WAITING.value and row.get("wait_until"):
             self._due[file_id] = row["wait_until"]
@@ -152,7 +167,23 @@ class RunFilesIndex:
             if not self._children[parent]:
                 del self._children[parent]
 
+    def _read_open(self, log: LineFile) -> None:
+        """Look at the runs somebody has begun to save: one at work keeps its begin open, one that died left
+        it. Those that can't be at work any more are noted as they are."""
+        for file_id in list(self._saving):
+            path = self._dir / name_of(file_id)
+            known = self._known.get(file_id)
+            if known is None or known[0] != content_version(path):
+                version, row = self._look(file_id)
+                if row is not None and row["status"] == RunStatus.RUNNING.value:
+                    self._take(file_id, version, row)
+                else:
+                    self._settle(log, file_id, version, row)
+
     def _read_again(self, log: LineFile, file_id: str) -> None:
+        self._settle(log, file_id, *self._look(file_id))
+
+    def _look(self, file_id: str) -> tuple[int, Row | None]:
         path = self._dir / name_of(file_id)
         version = content_version(path)  # first: a change in between makes this version look old, not new
         try:
@@ -160,10 +191,11 @@ class RunFilesIndex:
         except CorruptCheckpointError as exc:
             logger.warning("left out of listings: %s", exc)
             run = None
-        self._settle(log, file_id, version, None if run is None else index_row(run))
+        return version, None if run is None else index_row(run)
 
     def _look_around(self, log: LineFile) -> None:
-        """Find files that were put here without the index."""
+        """Find what was written without a note: runs at work, and files that came by other means."""
+        self._read_open(log)
         changed = os.stat(self._dir).st_mtime_ns
         if self._compared and (changed == self._dir_seen or time.monotonic() < self._rest_until):
             return

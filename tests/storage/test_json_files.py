@@ -195,6 +195,8 @@ def test_the_index_survives_a_restart_and_stays_small(
     for n in range(100):
         runs.save(a_run(f"r{n % 5}", updated_at=f"{n:03}"))
         assert witness.list_run_index(limit=1)[0]["updated_at"] == f"{n:03}"
+    for n in range(5):
+        runs.save(a_run(f"r{n}", status=RunStatus.COMPLETED, updated_at="100"))
     assert len((tmp_path / ".runs_index.jsonl").read_bytes().splitlines()) < 30
     read: list[Path] = []
     monkeypatch.setattr(run_files_index, "read_run", lambda path: read.append(path) or read_run(path))
@@ -202,6 +204,23 @@ def test_the_index_survives_a_restart_and_stays_small(
     assert len(fresh.list_run_index()) == 5
     assert fresh.list_due_wait_until(now_iso=LATER) == []
     assert read == []
+
+
+def test_a_run_at_work_is_seen_by_others_though_its_saves_write_no_index(
+    runs: JsonFileRunStore, tmp_path: Path
+) -> None:
+    witness = JsonFileRunStore(tmp_path)
+    runs.save(a_run())
+    log = tmp_path / ".runs_index.jsonl"
+    runs.save(a_run(updated_at="2026-02-01"))
+    size = log.stat().st_size
+    for day in ("2026-02-02", "2026-02-03"):
+        runs.save(a_run(updated_at=day))
+        assert log.stat().st_size == size
+        assert witness.list_run_index()[0]["updated_at"] == day
+    runs.save(waiting_until(a_run(), "2026-01-01"))
+    assert log.stat().st_size > size
+    assert _ids(witness.list_due_wait_until(now_iso=LATER)) == ["r1"]
 
 
 def test_a_writer_that_died_between_file_and_index(runs: JsonFileRunStore, tmp_path: Path) -> None:
