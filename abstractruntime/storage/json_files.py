@@ -19,7 +19,7 @@ from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from .base import DEFAULT_LIMIT, RunStore
 from .file_names import checked_id, is_file_id
 from .jsonl_ledger import JsonlLedgerStore
-from .replaced_files import content_version, make_private_dir, put_in_place, replacement, sync_dir
+from .replaced_files import content_version, make_private_dir, put_in_place, sync_dir, written_beside
 from .run_files import id_in_name, name_of, read_run, run_text
 from .run_files_index import Row, RunFilesIndex
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
@@ -50,6 +50,7 @@ class JsonFileRunStore(RunStore):
         self._dir = Path(base_dir)
         self._fsync = fsync
         make_private_dir(self._dir)
+        self._prefix = os.path.join(self._dir, "")  # text: a step does without `Path`
         self._index = RunFilesIndex(self._dir)
         self.lock_domain: object = _domains.setdefault(os.path.realpath(self._dir), _LockDomain())
         self._scanned: dict[str, set[str]] | None = None
@@ -61,10 +62,33 @@ class JsonFileRunStore(RunStore):
             InvalidInputError: the id can't be part of a file name, or the run holds NaN.
             TypeError: the run holds something that has no JSON form.
         """
+        self._replace(run, None)
+
+    def swap(self, run: RunState, *, before: RunState, version: int) -> int | None:
+        """`save` if the stored checkpoint still has this `version_of`; the new version, else ``None``."""
+        return self._replace(run, version)
+
+    def _replace(self, run: RunState, expected: int | None) -> int | None:
         run_id = checked_id(run.run_id, "run_id")
-        path = self._dir / name_of(run_id)
-        with replacement(path, run_text(run), fsync=self._fsync) as temporary:
-            self._index.save(run_id, lambda: put_in_place(temporary, path, fsync=self._fsync), index_row(run))
+        path = self._path(run_id)
+        temporary: str | None = written_beside(path, run_text(run), fsync=self._fsync)
+
+        def write() -> int | None:
+            nonlocal temporary
+            if temporary is None or (expected is not None and content_version(path) != expected):
+                return None
+            version = put_in_place(temporary, path, fsync=self._fsync)
+            temporary = None
+            return version
+
+        try:
+            return self._index.save(run_id, write, index_row(run))
+        finally:
+            if temporary is not None:
+                os.unlink(temporary)
+
+    def _path(self, run_id: str) -> str:
+        return f"{self._prefix}{name_of(run_id)}"
 
     def load(self, run_id: str) -> RunState | None:
         """A fresh object; ``None`` when there is no such run, or its file can't be read or holds no JSON
@@ -77,7 +101,7 @@ class JsonFileRunStore(RunStore):
 
     def version_of(self, run_id: str) -> int:
         """Grows with every save of the run, by any process; 0 when it is unknown."""
-        return content_version(self._dir / name_of(run_id)) if is_file_id(run_id) else 0
+        return content_version(self._path(run_id)) if is_file_id(run_id) else 0
 
     def delete(self, run_id: str, *, force: bool = False) -> bool:
         """See `run_trees.PurgeableRunStore.delete`. ``force`` also removes a file that holds no run.
@@ -90,7 +114,7 @@ class JsonFileRunStore(RunStore):
         path = self._dir / name_of(run_id)
         removed = False
 
-        def remove() -> int:
+        def remove() -> int | None:
             nonlocal removed
             run = None if force else read_run(path)
             if run is not None:

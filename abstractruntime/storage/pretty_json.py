@@ -1,0 +1,67 @@
+"""JSON text indented by two blanks, for files that people read (`spec/02 §5.1`).
+
+`json.dumps(indent=2)` runs in Python and walks through generators; a run is written at each of its steps, so
+the same text is put together here in less than half the time.
+"""
+
+from __future__ import annotations
+
+import json
+from json.encoder import encode_basestring  # the C function where there is one
+from math import isfinite
+from typing import Any
+
+__all__ = ["pretty"]
+
+_standard = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode
+
+
+def pretty(value: Any) -> str:
+    """What ``json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)`` gives.
+
+    Raises:
+        TypeError: a value has no JSON form.
+        ValueError, RecursionError: NaN, an infinity, a value inside itself.
+    """
+    try:
+        return _text(value, "\n")
+    except (_NotPlainError, RecursionError):
+        return _standard(value)
+
+
+class _NotPlainError(Exception):
+    """Something else than text, finite numbers, true, false, null, lists and dicts with text keys."""
+
+
+def _text(value: Any, newline: str) -> str:
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if value is None:
+        return "null"
+    if kind is int:
+        return int.__repr__(value)
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is dict:
+        return _object(value, newline)
+    if kind is list:
+        if not value:
+            return "[]"
+        inner = newline + "  "
+        return f"[{inner}{f',{inner}'.join([_text(item, inner) for item in value])}{newline}]"
+    if kind is float and isfinite(value):
+        return float.__repr__(value)
+    raise _NotPlainError
+
+
+def _object(value: dict[Any, Any], newline: str) -> str:
+    if not value:
+        return "{}"
+    inner = newline + "  "
+    entries = []
+    for key, item in value.items():
+        if type(key) is not str:
+            raise _NotPlainError
+        entries.append(f"{encode_basestring(key)}: {_text(item, inner)}")
+    return f"{{{inner}{f',{inner}'.join(entries)}{newline}}}"
