@@ -37,6 +37,8 @@ RUN_OPTIONS = frozenset(
         "list_oldest_roots",
         "list_trees",
         "lock_ended",
+        "list_waiting_on",
+        "list_wait_keys",
     }
 )
 

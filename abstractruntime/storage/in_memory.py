@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any
 
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, StepStatus, WaitReason
+from abstractruntime.core.waiters import event_keys_of
 
 from .base import DEFAULT_LIMIT, LedgerStore, RecordDicts, RunStore
 from .checkpoints import PriorResult
@@ -17,6 +18,7 @@ from .copies import copy_run, copy_value, storable_run, storable_value
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
 from .run_trees import RunMark, RunTrees, check_ended, oldest_roots, trees_of
+from .wait_index import WaitIndex
 
 __all__ = ["InMemoryLedgerStore", "InMemoryRunStore"]
 
@@ -29,6 +31,7 @@ class InMemoryRunStore(RunStore):
         self._runs: dict[str, RunState] = {}
         self._versions: dict[str, int] = {}
         self._due: dict[str, str] = {}
+        self._waiting = WaitIndex()
 
     def save(self, run: RunState) -> None:
         """Keep a copy of the run.
@@ -38,13 +41,26 @@ class InMemoryRunStore(RunStore):
         """
         kept = storable_run(run)
         with self._lock:
-            self._runs[run.run_id] = kept
-            self._versions[run.run_id] = self._versions.get(run.run_id, 0) + 1
-            until = due_time(kept)
-            if until is None:
-                self._due.pop(run.run_id, None)
-            else:
-                self._due[run.run_id] = until
+            self._put(kept)
+
+    def swap(self, run: RunState, *, before: RunState, version: int) -> int | None:
+        """`save` if the stored checkpoint still has this `version_of`; the new version, else ``None``."""
+        kept = storable_run(run)
+        with self._lock:
+            return self._put(kept) if self._versions.get(run.run_id, 0) == version else None
+
+    def _put(self, kept: RunState) -> int:
+        run_id = kept.run_id
+        self._runs[run_id] = kept
+        version = self._versions[run_id] = self._versions.get(run_id, 0) + 1
+        if kept.waiting is not None or run_id in self._waiting:
+            self._waiting.put(run_id, event_keys_of(kept))
+        until = None if kept.waiting is None else due_time(kept)
+        if until is not None:
+            self._due[run_id] = until
+        elif run_id in self._due:
+            del self._due[run_id]
+        return version
 
     def load(self, run_id: str) -> RunState | None:
         """A copy of the run, or ``None``."""
@@ -68,6 +84,7 @@ class InMemoryRunStore(RunStore):
                 check_ended(run_id, run.status)
             del self._runs[run_id], self._versions[run_id]
             self._due.pop(run_id, None)
+            self._waiting.put(run_id, ())
         return True
 
     def list_oldest_roots(
@@ -123,6 +140,18 @@ class InMemoryRunStore(RunStore):
         wanted = [run for run in children if status is None or run.status is status]
         wanted.sort(key=lambda run: (run.created_at or "", run.run_id))
         return [copy_run(run) for run in wanted]
+
+    def list_waiting_on(self, *, wait_keys: Iterable[str]) -> list[RunState]:
+        """All runs that wait for an event with one of these keys, newest update first."""
+        with self._lock:
+            found = [self._runs[run_id] for run_id in self._waiting.runs(wait_keys)]
+        found.sort(key=lambda run: (run.updated_at or "", run.run_id), reverse=True)
+        return [copy_run(run) for run in found]
+
+    def list_wait_keys(self, *, prefix: str) -> list[str]:
+        """All event keys with this beginning that some run waits for."""
+        with self._lock:
+            return self._waiting.keys(prefix)
 
     def list_run_index(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .statements import statement
 
-__all__ = ["INDEX_COLUMNS"]
+__all__ = ["INDEX_COLUMNS", "waits_for_one_of"]
 
 INDEX_COLUMNS = (
     "run_id",
@@ -37,6 +37,33 @@ ON CONFLICT (run_id) DO UPDATE SET
 SAVE_RUN = statement(
     _SAVE_RUN, postgresql="WITH gone AS (DELETE FROM wait_keys WHERE run_id = :run_id)" + _SAVE_RUN
 )
+# What `swap` writes: the rest of a run's columns never changes after its first save.
+SWAP_RUN = statement("""
+UPDATE runs SET status = :status, wait_reason = :wait_reason, wait_until = :wait_until, wait_key = :wait_key,
+    current_node = :current_node, updated_at = :updated_at, run_json = :run_json, version = version + 1,
+    wake_at = NULL, due_at = NULL, lease_until = NULL, step_json = NULL, attempts = 0, redeliveries = 0,
+    task = 'tick', hold_reason = NULL
+WHERE run_id = :run_id AND version = :version RETURNING version
+""")
+_WAITS_FOR_EVENT = "status = 'waiting' AND wait_reason = 'event'"
+
+
+def waits_for_one_of(keys: int) -> str:
+    """The condition that a run waits for an event under one of ``key_0 .. key_n``, alone or among others."""
+    names = ", ".join(f":key_{i}" for i in range(keys))
+    return f"""{_WAITS_FOR_EVENT} AND run_id IN (
+    SELECT run_id FROM runs WHERE {_WAITS_FOR_EVENT} AND wait_key IN ({names})
+    UNION SELECT run_id FROM wait_keys WHERE wait_key IN ({names}))"""
+
+
+KEYS_WAITED_FOR = statement(f"""
+SELECT wait_key FROM (
+    SELECT wait_key, updated_at FROM runs WHERE {_WAITS_FOR_EVENT}
+    UNION ALL
+    SELECT k.wait_key, runs.updated_at FROM wait_keys k JOIN runs ON runs.run_id = k.run_id
+    WHERE runs.status = 'waiting' AND runs.wait_reason = 'event'
+) waits WHERE substr(wait_key, 1, :length) = :prefix GROUP BY wait_key ORDER BY MAX(updated_at) DESC
+""")
 RUN_TEXT = statement("SELECT run_json FROM runs WHERE run_id = :run_id")
 _RUN_STATUS = "SELECT status FROM runs WHERE run_id = :run_id"
 RUN_STATUS = statement(_RUN_STATUS, postgresql=_RUN_STATUS + " FOR UPDATE")

@@ -7,7 +7,7 @@ picks the run up. The version grows with every save, so a fleet's commit in flig
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -24,7 +24,7 @@ from .commit import set_wait_tables
 from .driver import Parameters, Session
 from .engine import Database
 from .listing import conditions_of
-from .rows import decode_run, run_columns, wait_keys
+from .rows import decode_run, run_columns, state_columns, wait_keys
 from .statements import CLEAR_TIMED_WAIT, CLEAR_WAIT_KEYS, statement
 
 __all__ = ["SqlRunStore"]
@@ -56,6 +56,21 @@ class SqlRunStore(RunStore):
         with self._database.transaction() as session:
             session.execute(sql.SAVE_RUN, params)
             _replace_wait(session, run)
+
+    def swap(self, run: RunState, *, before: RunState, version: int) -> int | None:
+        """Replace the checkpoint ``before`` if the stored one still has this `version_of`; the new version,
+        or ``None`` if somebody else has written meanwhile. One statement where nothing is waited for.
+
+        Raises:
+            TypeError, InvalidInputError: the state holds something that has no JSON form.
+        """
+        params = {**state_columns(run), "version": version}
+        with self._database.transaction() as session:
+            rows = session.execute(sql.SWAP_RUN, params).fetchall()
+            if not rows:
+                return None
+            set_wait_tables(session, before, run)
+        return int(rows[0][0])
 
     @property
     def lock_domain(self) -> object:
@@ -149,6 +164,20 @@ class SqlRunStore(RunStore):
             return []
         conditions, params = conditions_of(RunFilter(parent_run_id=parent_run_id, status=status))
         return self._runs(conditions, params, "created_at, run_id", None)
+
+    def list_waiting_on(self, *, wait_keys: Iterable[str]) -> list[RunState]:
+        """All runs that wait for an event with one of these keys, newest update first."""
+        params = {f"key_{i}": key for i, key in enumerate(dict.fromkeys(wait_keys))}
+        if not params:
+            return []
+        condition = sql.waits_for_one_of(len(params))
+        return self._runs([condition], params, "updated_at DESC, run_id DESC", None)
+
+    def list_wait_keys(self, *, prefix: str) -> list[str]:
+        """All event keys with this beginning that some run waits for."""
+        params = {"prefix": prefix, "length": len(prefix)}
+        rows = self._database.read(lambda session: session.execute(sql.KEYS_WAITED_FOR, params).fetchall())
+        return [str(key) for (key,) in rows]
 
     def _runs(
         self, conditions: list[str], params: Parameters, order: str, limit: int | None
