@@ -19,8 +19,9 @@ SCHEDULES: list[Schedule] = []
 SCHEDULE_CHECK_S = 1.0
 
 
-def pulse(sweep_interval_s: float) -> dict[str, dict[str, Any]]:
-    """Celery's ``beat_schedule``: the sweep and the check of ``SCHEDULES``.
+def pulse(sweep_interval_s: float, purge_interval_s: float = 300.0) -> dict[str, dict[str, Any]]:
+    """Celery's ``beat_schedule``: the sweep, the check of ``SCHEDULES``, and the purge, which removes nothing
+    unless ``ABSTRACTRUNTIME_RETENTION_*`` says what.
 
     Pulses expire, so that a fleet that was away does not work through a queue of old ones.
     """
@@ -34,5 +35,10 @@ def pulse(sweep_interval_s: float) -> dict[str, dict[str, Any]]:
             "task": "abstractruntime.fire_schedules",
             "schedule": SCHEDULE_CHECK_S,
             "options": {"expires": 5.0},
+        },
+        "abstractruntime-purge": {
+            "task": "abstractruntime.purge",
+            "schedule": purge_interval_s,
+            "options": {"expires": purge_interval_s},
         },
     }

@@ -62,7 +62,7 @@ def _transport_options(settings: Settings) -> dict[str, object]:
 def _add_beat_schedule(celery: Celery, settings: Settings) -> None:
     from beat_schedule import pulse
 
-    celery.conf.beat_schedule = pulse(settings.sweep_interval)
+    celery.conf.beat_schedule = pulse(settings.sweep_interval, settings.retention_interval)
 
 
 def __getattr__(name: str) -> Celery:

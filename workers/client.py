@@ -16,6 +16,8 @@ from abstractruntime.app import App, load_app
 from abstractruntime.core.errors import InvalidInputError, UnknownRunError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.traces import attach_traces, derive_traces
+from abstractruntime.retention import PurgeReport, RetentionPolicy
+from abstractruntime.retention.database import purge_database
 from abstractruntime.storage.checkpoints import Checkpoint, LedgerEntry, RunFilter, RunSummary
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 
@@ -332,6 +334,14 @@ class Client:
     def _with_traces(self, run: RunState) -> RunState:
         attach_traces(run, lambda: [entry.record for entry in self.store.ledger(run.run_id)])
         return run
+
+    # -- retention ------------------------------------------------------------------------------
+
+    def purge(
+        self, policy: RetentionPolicy, *, dry_run: bool = False, limit: int | None = None
+    ) -> PurgeReport:
+        """Remove old runs with all they have, expired events and read commands; see `retention.purge`."""
+        return purge_database(policy, self.store.database, dry_run=dry_run, limit=limit)
 
     # -- end ------------------------------------------------------------------------------------
 

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from abstractruntime.core.errors import ConfigurationError
+from abstractruntime.retention.durations import parse_duration
 
 __all__ = ["Settings", "load_settings"]
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _seconds(value: object) -> object:
+    """``30d`` and the like as seconds; blank means not set."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if not text:
+        return None
+    return text if text.replace(".", "", 1).isdecimal() else parse_duration(text).total_seconds()
+
+
+Age = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_seconds)]
+"""Seconds, or text like ``30d``; ``None`` = no limit."""
 
 
 class Settings(BaseSettings):
@@ -61,6 +76,19 @@ class Settings(BaseSettings):
     publish_timeout: Seconds = Field(
         default=1.0, description="time a caller may lose to a broker that does not answer"
     )
+    retention_completed: Age = Field(
+        default=None, description="age at which completed runs are removed, like `30d`; unset: never"
+    )
+    retention_failed: Age = Field(default=None, description="the same for failed runs")
+    retention_cancelled: Age = Field(default=None, description="the same for cancelled runs")
+    retention_events: Age = Field(
+        default=None, description="age at which expired events are removed; a removed one is accepted again"
+    )
+    retention_commands: Age = Field(
+        default=None, description="age at which commands that all consumers have read are removed"
+    )
+    retention_interval: Seconds = Field(default=300.0, description="pause between two purges")
+    retention_limit: int = Field(default=20_000, ge=1, description="runs one purge removes at most")
 
     @field_validator("database_url")
     @classmethod

@@ -72,6 +72,12 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
     def fire_schedules() -> int:
         return fire_due(deployment_of(celery, settings))
 
+    def purge() -> dict[str, Any] | None:
+        from .retention import purge_pulse
+
+        report = purge_pulse(deployment_of(celery, settings).store, settings)
+        return None if report is None else report.to_dict()
+
     def check_deployment(**_: object) -> None:
         """Say at start what is wrong, instead of failing every task."""
         try:
@@ -89,5 +95,6 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
     celery.task(name="abstractruntime.fire_schedules", queue=settings.tick_queue, shared=False)(
         fire_schedules
     )
+    celery.task(name="abstractruntime.purge", queue=settings.tick_queue, shared=False)(purge)
     worker_init.connect(check_deployment, weak=False)
     worker_process_init.connect(forget_parents_connections, weak=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import demo, dev, doctor, events, migrate, processes, runs
+from . import demo, dev, doctor, events, migrate, processes, purge, runs
 from .door import Door
 
 __all__ = ["program"]
@@ -45,6 +45,7 @@ program.command("demo", rich_help_panel=_TRY)(demo.demo)
 program.command("dev", rich_help_panel=_TRY)(dev.dev)
 program.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
 program.command("migrate", rich_help_panel=_OPERATE)(migrate.migrate)
+program.command("purge", rich_help_panel=_OPERATE)(purge.purge_command)
 program.add_typer(runs.group, rich_help_panel=_OPERATE)
 program.add_typer(events.group, rich_help_panel=_OPERATE)
 program.command("worker", rich_help_panel=_PROCESSES, context_settings=processes.PASS_ON)(processes.worker)

@@ -21,12 +21,15 @@ class RetentionPolicy:
     """How long ended runs and expired events are kept. Running and waiting runs are kept always.
 
     Runs go as whole trees: a run with all its descendants, once every one of them has ended and is old enough
-    for its own status. Age counts from the last update.
+    for its own status. Age counts from the last update. The id of a removed run is forgotten: a start with
+    the same id starts it anew, so keep runs for as long as their starters may repeat themselves.
 
     Attributes:
         older_than: for each status, how old a run must be; a status that is not named is kept for ever.
         events: how old an event of the inbox must be that has also expired; ``None`` = kept for ever. An
             event's id is known, so that a repeated one changes nothing, for as long as it is kept.
+        commands: how old a command must be that all consumers have read; ``None`` = kept for ever. Its id
+            is known for as long as it is kept, too.
 
     Raises:
         InvalidInputError: a status of runs that have not ended, or a negative duration.
@@ -34,6 +37,7 @@ class RetentionPolicy:
 
     older_than: Mapping[RunStatus, timedelta]
     events: timedelta | None
+    commands: timedelta | None
 
     def __init__(
         self,
@@ -41,12 +45,13 @@ class RetentionPolicy:
         *,
         statuses: Iterable[RunStatus | str] = ENDED,
         events: timedelta | None = None,
+        commands: timedelta | None = None,
     ) -> None:
         """
         Args:
             older_than: one duration for all ``statuses``, or one for each status.
             statuses: of which runs; only with one duration.
-            events: see above.
+            events, commands: see above.
         """
         if older_than is None:
             ages: dict[RunStatus, timedelta] = {}
@@ -58,14 +63,15 @@ class RetentionPolicy:
             raise InvalidInputError(
                 f"older_than must be a timedelta or a dict of them by status, not {type(older_than).__name__}"
             )
-        for what, age in (*ages.items(), ("events", events)):
+        for what, age in (*ages.items(), ("events", events), ("commands", commands)):
             _check_age(str(getattr(what, "value", what)), age)
         object.__setattr__(self, "older_than", ages)
         object.__setattr__(self, "events", events)
+        object.__setattr__(self, "commands", commands)
 
     def removes_anything(self) -> bool:
         """Whether there is anything this policy lets go."""
-        return bool(self.older_than) or self.events is not None
+        return bool(self.older_than) or self.events is not None or self.commands is not None
 
     def updated_before(self, status: RunStatus, now: datetime) -> str:
         """Runs with this status, last updated before this time, are old enough."""

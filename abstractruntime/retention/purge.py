@@ -9,9 +9,11 @@ from time import monotonic
 
 from abstractruntime.core.errors import InvalidInputError, RuntimeFault, ServiceUnavailableError
 from abstractruntime.storage.artifact_base import ArtifactStore
+from abstractruntime.storage.command_types import CommandCursorStore
 from abstractruntime.storage.run_trees import RunMark
 from abstractruntime.storage.snapshots import SnapshotStore
 
+from .commands import PurgeableCommandStore, read_by_all, remove_commands
 from .policy import RetentionPolicy, before
 from .report import PurgeReport
 from .stores import EventInbox, PurgedStores
@@ -36,6 +38,8 @@ def purge(
     artifact_store: ArtifactStore | None = None,
     snapshot_store: SnapshotStore | None = None,
     inbox: EventInbox | None = None,
+    command_store: PurgeableCommandStore | None = None,
+    command_cursors: Sequence[CommandCursorStore] = (),
     dry_run: bool = False,
     limit: int | None = None,
     batch: int = 100,
@@ -45,7 +49,8 @@ def purge(
 
     Of each tree artifacts and snapshots go first, then ledgers, then runs, the root last: a purge that was
     interrupted is finished by the next one. Over SQL stores ledgers and runs of a batch go in one
-    transaction, in which nobody can revive them, and which waits for nobody. Any number of purges may run at once.
+    transaction, in which nobody can revive them, and which waits for nobody. Any number of purges may run
+    at once.
 
     Args:
         run_store, ledger_store: decorated or not; see `abstractruntime.storage.run_trees` for what they need.
@@ -53,26 +58,39 @@ def purge(
             Contents that several artifacts share stay until the last of these is gone. Stores over one
             database must have been given the same database object.
         inbox: where events are, for ``policy.events``.
+        command_store, command_cursors: where commands are and how far their consumers have read, for
+            ``policy.commands``. SQL stores know the cursors in their database by themselves.
         dry_run: count only.
         limit: stop before more runs than this are removed (but remove at least one tree).
         batch: how many roots are looked at together.
         now: the time from which ages count; default: this machine's.
 
     Raises:
-        InvalidInputError: a store that can't delete, a limit or batch below 1, or ``policy.events`` without
-            an inbox.
+        InvalidInputError: a store that can't delete, a limit or batch below 1, ``policy.events`` without an
+            inbox, or ``policy.commands`` without a command store and its cursors.
         ServiceUnavailableError: the database can't be reached; what was removed before stays removed.
     """
     if (limit is not None and limit < 1) or batch < 1:
         raise InvalidInputError(f"limit and batch must be at least 1, not {limit} and {batch}")
     if policy.events is not None and inbox is None:
         raise InvalidInputError("The policy lets events go, but no inbox is given: these stores have none")
+    if policy.commands is not None and not isinstance(command_store, PurgeableCommandStore):
+        raise InvalidInputError(
+            "The policy lets commands go, but no command_store is given that has delete_through(seq)"
+        )
     stores = PurgedStores(run_store, ledger_store, artifact_store, snapshot_store)
     work = _Purge(policy, stores, now or datetime.now(timezone.utc), limit, dry_run)
     work.remove_trees(batch)
     if inbox is not None and policy.events is not None:
         work.remove_events(inbox, before(work.now, policy.events).timestamp())
-    if not dry_run:
+    if command_store is not None and policy.commands is not None:
+        work.report.commands = remove_commands(
+            command_store,
+            up_to=read_by_all(command_store, command_cursors),
+            sent_before=before(work.now, policy.commands),
+            dry_run=dry_run,
+        )
+    if work.report.runs and not dry_run:  # reads the whole artifact store: not for nothing
         work.report.errors += stores.collect_garbage()
     return work.report
 

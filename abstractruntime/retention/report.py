@@ -14,7 +14,8 @@ class PurgeReport:
 
     Attributes:
         dry_run: nothing was removed.
-        runs, records, artifacts, snapshots, events: how many; ``records`` are those of the runs' ledgers.
+        runs, records, artifacts, snapshots, events, commands: how many; ``records`` are those of the runs'
+            ledgers.
         artifact_bytes: size of the artifacts' contents; equal contents of several artifacts count each time.
         kept_trees: runs that are old enough, but kept because a run below them is not.
         more: the limit was reached, and more may be due.
@@ -28,6 +29,7 @@ class PurgeReport:
     artifact_bytes: int = 0
     snapshots: int = 0
     events: int = 0
+    commands: int = 0
     kept_trees: int = 0
     more: bool = False
     errors: list[str] = field(default_factory=list)
