@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
+from abstractruntime.core.tally import Tally
 
 from .artifact_base import ArtifactStore
 from .base import DEFAULT_LIMIT, LedgerStore, RunStore
@@ -32,6 +33,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+OFFLOAD_FAILED = "offload_failed"
+
 
 class OffloadingRunStore(RunStore):
     """Saves finished runs without their large values; running and waiting ones as they are.
@@ -45,6 +48,9 @@ class OffloadingRunStore(RunStore):
         artifact_store: where the large values go.
         max_inline_bytes: the largest value that stays, in bytes. Default: the environment variable
             ``ABSTRACTRUNTIME_MAX_INLINE_BYTES`` now, else 262144. 0 and less switch offloading off.
+
+    Attributes:
+        tally: its ``counts()`` say how often something had to stay inline; the log says why.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class OffloadingRunStore(RunStore):
         self._inner = inner
         self._artifacts = artifact_store
         self._limit = max_inline_from_environment() if max_inline_bytes is None else int(max_inline_bytes)
+        self.tally = Tally()
 
     @property
     def inner(self) -> RunStore:
@@ -103,6 +110,7 @@ class OffloadingRunStore(RunStore):
                 allow_root_replace=allow is None,
             )
         except Exception:  # the contract keeps the part inline; the run must be saved in any case
+            self.tally.add(OFFLOAD_FAILED)
             logger.warning("can't offload %s of run '%s'; it stays inline", path, run.run_id, exc_info=True)
             return value
 
@@ -158,7 +166,7 @@ class OffloadingLedgerStore(LedgerDecorator):
     ``list`` doesn't resolve references; `find_completed`, by which the runtime takes recorded results over
     after a crash, does. A hash chain belongs inside, so that it covers what the ledger holds.
 
-    Args: as for `OffloadingRunStore`.
+    Args, attributes: as for `OffloadingRunStore`.
     """
 
     replaces_values = True
@@ -170,6 +178,7 @@ class OffloadingLedgerStore(LedgerDecorator):
         super().__init__(inner)
         self._artifacts = artifact_store
         self._limit = max_inline_from_environment() if max_inline_bytes is None else int(max_inline_bytes)
+        self.tally = Tally()
 
     def append(self, record: StepRecord) -> None:
         """Append a copy without large values; the passed record keeps them."""
@@ -198,6 +207,7 @@ class OffloadingLedgerStore(LedgerDecorator):
                 allow_offload=_keeps_calls_countable if is_calls else None,
             )
         except Exception:  # the contract keeps the part inline; the step must be recorded in any case
+            self.tally.add(OFFLOAD_FAILED)
             logger.warning(
                 "can't offload %s of run '%s'; it stays inline", path, record.run_id, exc_info=True
             )
@@ -239,8 +249,8 @@ class OffloadingLedgerStore(LedgerDecorator):
 
 
 def _is_deep(path: str, value: Any) -> bool:
-    """Below a private key only: at least two dots from ``vars`` on."""
-    return path.count(".") >= 2
+    """Below a private key only: at least two dots from ``vars`` on. What node traces are made of stays."""
+    return path.count(".") >= 2 and not path.startswith("vars._runtime.reused_steps")
 
 
 def _keeps_calls_countable(path: str, value: Any) -> bool:

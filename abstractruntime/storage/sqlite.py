@@ -37,14 +37,18 @@ class SqliteDatabase:
 
     Args:
         path: ``~`` is expanded. ``:memory:`` is not special: it names a file.
+        synchronous: ``"NORMAL"`` (default): a commit survives the death of the process, but a power cut may
+            take the last ones. ``"FULL"``: it survives a power cut as well, at the cost of a disk flush each.
 
     Raises:
+        ConfigurationError: ``synchronous`` is something else.
         ServiceUnavailableError: the file can't be opened or written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, synchronous: str = "NORMAL") -> None:
         self._path = Path(path).expanduser().resolve()
-        self.database = open_database(URL.create("sqlite", database=str(self._path)))
+        url = URL.create("sqlite", database=str(self._path))
+        self.database = open_database(url, synchronous=synchronous)
         migrate.upgrade(self.database)
         with self.database.transaction() as session:
             session.execute(sql.REPAIR_HEADS)

@@ -213,6 +213,11 @@ def test_run_that_can_not_be_offloaded_is_saved(caplog: pytest.LogCaptureFixture
     store.save(run_with_everything(RunStatus.COMPLETED))
     assert store.load("r1") == run_with_everything(RunStatus.COMPLETED)
     assert "disk full" in caplog.text
+    assert store.tally.counts() == {"offload_failed": 3}
+    ledger = OffloadingLedgerStore(InMemoryLedgerStore(), artifact_store=Full(), max_inline_bytes=100)
+    ledger.append(record({"text": BIG}))
+    assert ledger.list("r1")[0]["result"] == {"text": BIG}
+    assert ledger.tally.counts() == {"offload_failed": 1}
 
 
 def test_queries_are_those_of_the_store_inside(artifacts: ArtifactStore) -> None:
