@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -47,6 +48,9 @@ def purge_command(
     with them the ended ones above and below them."""
     if older_than is None and events is None and commands is None:
         raise InvalidInputError("Say what to remove: --older-than AGE, --events AGE or --commands AGE")
+    explicit = database_url is not None and "DATABASE_URL" not in os.environ
+    if store is not None and explicit:
+        raise InvalidInputError("--store or --database-url, not both")
     age = _age("--older-than", older_than)
     policy = RetentionPolicy(
         {} if age is None else dict.fromkeys(_names(status), age),
@@ -74,7 +78,10 @@ def _age(option: str, text: str | None) -> timedelta | None:
 
 
 def _names(statuses: str) -> list[str]:
-    return [name for name in (part.strip().lower() for part in statuses.split(",")) if name]
+    names = [name for name in (part.strip().lower() for part in statuses.split(",")) if name]
+    if not names:
+        raise InvalidInputError(f"--status names none of: {_STATUSES}")
+    return names
 
 
 def _purge_fleet(
