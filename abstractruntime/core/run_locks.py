@@ -1,8 +1,10 @@
-"""Who may write and who may drive a run, among the threads of one process.
+"""Who may write and who may drive a run: among the threads of one process, and where the store can, among the
+processes that share it.
 
 Stores of the contract have no transaction over run and ledger and no compare-and-swap. So all runtimes of a
 process over the same run store share one lock per run for short writes, and one lease per run for driving it
-(`spec/01 §19.4`).
+(`spec/01 §19.4`). A store whose ``lock_domain`` has ``drivers`` extends the leases to all processes; for
+writes it has ``atomic``.
 """
 
 from __future__ import annotations
@@ -10,10 +12,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Lock, RLock
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 __all__ = ["RunLocks", "Writing", "alone", "locks_of"]
+
+
+class Drivers(Protocol):
+    """Leases of runs among processes, free again when their holder dies."""
+
+    def take(self, run_id: str) -> bool: ...
+
+    def give_back(self, run_id: str) -> None: ...
 
 
 class Writing:
@@ -43,10 +53,15 @@ class Writing:
 
 
 class RunLocks:
-    """Write locks and driving leases of one run store, by run id."""
+    """Write locks and driving leases of one run store, by run id.
 
-    def __init__(self) -> None:
+    Args:
+        drivers: the leases among processes, where the store has them.
+    """
+
+    def __init__(self, drivers: Drivers | None = None) -> None:
         self._guard = Lock()
+        self._outer = drivers
         self._writers: dict[str, Writing] = {}
         self._drivers: dict[str, object] = {}
 
@@ -68,15 +83,24 @@ class RunLocks:
                 del self._writers[run_id]
 
     def take(self, run_id: str, driver: object) -> bool:
-        """Make ``driver`` the one that drives the run; False if another does."""
+        """Make ``driver`` the one that drives the run; False if another does, here or in another process."""
         with self._guard:
-            return self._drivers.setdefault(run_id, driver) is driver
+            known = self._drivers.get(run_id)
+            if known is not None:
+                return known is driver
+            if self._outer is not None and not self._outer.take(run_id):
+                return False
+            self._drivers[run_id] = driver
+            return True
 
     def give_back(self, run_id: str, driver: object) -> None:
         """``driver`` does not drive the run any more; nothing happens if it did not."""
         with self._guard:
-            if self._drivers.get(run_id) is driver:
-                del self._drivers[run_id]
+            if driver is None or self._drivers.get(run_id) is not driver:
+                return
+            del self._drivers[run_id]
+            if self._outer is not None:
+                self._outer.give_back(run_id)
 
 
 _registry: WeakKeyDictionary[Any, RunLocks] = WeakKeyDictionary()
@@ -89,7 +113,10 @@ def locks_of(store: object) -> RunLocks:
     if not isinstance(domain, Hashable) or not hasattr(domain, "__weakref__"):
         return RunLocks()  # nobody can share it by identity: the locks are this runtime's own
     with _registry_guard:
-        return _registry.setdefault(domain, RunLocks())
+        found = _registry.get(domain)
+        if found is None:
+            found = _registry[domain] = RunLocks(getattr(domain, "drivers", None))
+        return found
 
 
 @contextmanager

@@ -41,10 +41,11 @@ class Scheduler:
         on_run_resumed: called with the state of a run after its turn.
         on_run_failed: called with run id and exception when a turn raised.
         max_workers: how many runs the background thread lets go on at the same time.
-        recover_running_after_s: a RUNNING run that no thread of this process drives and that nobody has
-            moved for so many seconds is taken for one whose process died, and goes on here. Another live
-            process is known only by what it commits: where several share a database, choose more than their
-            longest step takes. ``None`` recovers nothing.
+        recover_running_after_s: a RUNNING run that nobody drives and nobody has moved for so many seconds is
+            taken for one whose process died, and goes on here. Over files and SQLite, which processes of one
+            machine share, a run that another live process drives is left alone, however long its step takes.
+            Over PostgreSQL another process is known only by what it commits: choose more than the longest
+            step takes. ``None`` recovers nothing.
 
     Raises:
         TypeError: the store can't be searched.
@@ -78,6 +79,7 @@ class Scheduler:
         self._interval_s = poll_interval_s
         self._max_workers = max_workers
         self._recover_after_s = recover_running_after_s
+        self._recovery_interval_s = min(_RECOVERY_INTERVAL_S, recover_running_after_s or _RECOVERY_INTERVAL_S)
         self._next_recovery = 0.0
         self._report = Report(self._environment.now_iso, max_errors_kept, on_run_resumed, on_run_failed)
         self._turns = Turns(runtime, self._report)
@@ -137,7 +139,7 @@ class Scheduler:
             self._submit(pool, self._search.left())
             self._submit(pool, self._search.due(now, room=DEFAULT_LIMIT - pool.backlog, patient=True))
             if time.monotonic() >= self._next_recovery:
-                self._next_recovery = time.monotonic() + _RECOVERY_INTERVAL_S
+                self._next_recovery = time.monotonic() + self._recovery_interval_s
                 self._submit(pool, self._abandoned())
             self._turns.backoff.forget_old()
         except Exception as exc:

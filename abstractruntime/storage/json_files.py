@@ -17,6 +17,7 @@ from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 
 from .base import DEFAULT_LIMIT, RunStore
+from .driver_locks import driver_locks
 from .file_names import checked_id, is_file_id
 from .jsonl_ledger import JsonlLedgerStore
 from .replaced_files import content_version, make_private_dir, put_in_place, sync_dir, written_beside
@@ -31,7 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 class _LockDomain:
-    """Shared by all stores of this process over one directory."""
+    """Shared by all stores of this process over one directory; its leases of runs by all processes."""
+
+    def __init__(self, base_dir: Path) -> None:
+        self.drivers = driver_locks(base_dir / ".drivers.lock")
 
 
 _domains: WeakValueDictionary[str, _LockDomain] = WeakValueDictionary()
@@ -52,7 +56,7 @@ class JsonFileRunStore(RunStore):
         make_private_dir(self._dir)
         self._prefix = os.path.join(self._dir, "")  # text: a step does without `Path`
         self._index = RunFilesIndex(self._dir)
-        self.lock_domain: object = _domains.setdefault(os.path.realpath(self._dir), _LockDomain())
+        self.lock_domain: object = _domains.setdefault(os.path.realpath(self._dir), _LockDomain(self._dir))
         self._scanned: dict[str, set[str]] | None = None
 
     def save(self, run: RunState) -> None:

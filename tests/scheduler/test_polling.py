@@ -97,6 +97,7 @@ def test_a_node_that_raises_rests_and_is_tried_again(bench: Bench, monkeypatch: 
     assert bench.runtime.get_state(run.run_id).output == {"out": "ok"}
 
 
+@pytest.mark.weakness("spec/02 U-7")
 def test_callback_errors_are_counted_and_hurt_nobody(bench: Bench) -> None:
     def resumed(run: RunState) -> None:
         raise RuntimeError("callback")
@@ -114,6 +115,7 @@ def test_callback_errors_are_counted_and_hurt_nobody(bench: Bench) -> None:
     assert scheduler.callback_errors == 2
 
 
+@pytest.mark.weakness("spec/02 S-10")
 def test_paused_and_unregistered_runs_at_the_front_block_nobody(bench: Bench) -> None:
     for _ in range(60):
         bench.runtime.pause_run(bench.go(timer(bench.inside(1), workflow_id="paused")).run_id)
@@ -127,6 +129,7 @@ def test_paused_and_unregistered_runs_at_the_front_block_nobody(bench: Bench) ->
     assert scheduler.stats.runs_failed == 60
 
 
+@pytest.mark.weakness("spec/02 S-12")
 def test_a_run_that_used_up_its_steps_gets_another_turn(bench: Bench) -> None:
     states: list[RunState] = []
     scheduler = bench.scheduler(on_run_resumed=states.append)
@@ -141,6 +144,7 @@ def test_a_run_that_used_up_its_steps_gets_another_turn(bench: Bench) -> None:
     assert scheduler.stats.runs_resumed == 1
 
 
+@pytest.mark.weakness("spec/02 S-12")
 def test_runs_left_running_by_a_lost_process_go_on(bench: Bench) -> None:
     run = bench.go(long_one(5), max_steps=2)
     scheduler = bench.scheduler()
@@ -165,6 +169,7 @@ def test_a_run_somebody_drives_here_is_not_taken_for_abandoned(bench: Bench) -> 
     assert polls == [0]
 
 
+@pytest.mark.weakness("spec/02 S-1")
 @pytest.mark.parametrize("what", ["due", "abandoned"])
 def test_one_of_two_schedulers_drives_a_run(open_stores: Callable[[], tuple[Any, Any]], what: str) -> None:
     first = Bench(*open_stores())

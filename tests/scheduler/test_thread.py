@@ -34,6 +34,8 @@ def test_start_polls_at_once_and_stop_ends_it(bench: Bench) -> None:
         assert not scheduler.is_running
 
 
+@pytest.mark.weakness("spec/02 S-11")
+@pytest.mark.weakness("spec/02 S-8")
 def test_a_slow_run_delays_nobody_and_start_waits_for_its_end(bench: Bench) -> None:
     entered, release = Event(), Event()
 
@@ -71,6 +73,7 @@ def test_a_slow_run_delays_nobody_and_start_waits_for_its_end(bench: Bench) -> N
     eventually(start_again)
 
 
+@pytest.mark.weakness("spec/02 S-11")
 def test_no_more_runs_at_once_than_workers(bench: Bench) -> None:
     lock, release = threading.Lock(), Event()
     at_once: list[int] = [0, 0]

@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from abstractruntime.core.errors import ConfigurationError
 
+from ..driver_locks import driver_locks
 from .driver import Dialect, PooledSession, Session
 from .postgres_dialect import PostgresDialect
 from .sqlite_dialect import SqliteDialect
@@ -45,10 +46,13 @@ class _Atomic(threading.local):
 class LockDomain:
     """Shared by all `Database` objects of this process with the same address: what guards one guards all,
     and what one has begun together the others take part in (else they would wait for it, in the same
-    thread)."""
+    thread). Of a SQLite file, ``drivers`` tells what other processes are driving."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: URL, dialect: Dialect) -> None:
         self.atomic = _Atomic()
+        self.drivers = (
+            driver_locks(Path(f"{url.database}-drivers")) if isinstance(dialect, SqliteDialect) else None
+        )
 
 
 class Database:
@@ -64,7 +68,9 @@ class Database:
         self._finalizer = finalize(self, _close_all, self._idle)
         self._abandoned: list[object] = []
         self.write_lock = Lock()
-        self.lock_domain = _domains.setdefault(url.render_as_string(hide_password=False), LockDomain())
+        self.lock_domain = _domains.setdefault(
+            url.render_as_string(hide_password=False), LockDomain(url, dialect)
+        )
         self._atomic = self.lock_domain.atomic
         self._engine: Engine | None = None
         self._engine_lock = Lock()
