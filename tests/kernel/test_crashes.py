@@ -59,6 +59,7 @@ def end(kernel: Kernel, workflow: WorkflowSpec, run_id: str) -> None:
         kernel.tick(workflow, run_id)
 
 
+@pytest.mark.weakness("spec/02 D-4")
 @pytest.mark.parametrize(
     ("ending", "point"),
     [(ending, point) for ending in ENDINGS for point in ("completion", "status") if (ending, point) != NONE],

@@ -368,6 +368,7 @@ class FailingLedger(PlainLedgerStore):
         super().append(record)
 
 
+@pytest.mark.weakness("spec/02 U-7")
 @pytest.mark.parametrize("refused", ["resume", "status"])
 def test_a_best_effort_record_that_fails_does_not_fail_the_call(refused: str) -> None:
     kernel = Kernel(BareRunStore(), FailingLedger(refused))

@@ -389,6 +389,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.weakness("spec/02 D-4a")
 @pytest.mark.parametrize("child", [flow("child", a=ASK, done=done), flow("child", done=done)])
 @pytest.mark.parametrize("mode", [{}, {"async": True, "wait": True}, {"async": True}])
 def test_crash_before_the_commit_does_not_start_a_second_child(

@@ -35,6 +35,7 @@ def test_time_that_is_past_completes_at_once(kernel: Kernel, text: str) -> None:
     assert kernel.go(until(text)).output == {"out": {"until": text, "ready": True}}
 
 
+@pytest.mark.weakness("spec/02 S-9")
 @pytest.mark.parametrize(
     "text",
     [

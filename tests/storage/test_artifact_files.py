@@ -55,6 +55,7 @@ def test_layout(store: FileArtifactStore, root: Path) -> None:
     assert text == json.dumps(two.to_dict(), indent=2, ensure_ascii=False)
 
 
+@pytest.mark.weakness("spec/02 U-3")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_files_are_private(store: FileArtifactStore, root: Path) -> None:
     store.store(b"secret")
@@ -90,6 +91,7 @@ def test_other_instances_see_everything(store: FileArtifactStore, tmp_path: Path
     assert store.list_by_run("r") == store.list_all() == []
 
 
+@pytest.mark.weakness("spec/02 P-6")
 def test_listing_reads_only_what_changed(store: FileArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         store.store(bytes([number]), run_id=f"r{number}")
@@ -104,6 +106,7 @@ def test_listing_reads_only_what_changed(store: FileArtifactStore, monkeypatch: 
     assert len(reads) == 1
 
 
+@pytest.mark.weakness("spec/02 D-8")
 def test_no_blob_without_a_valid_id(store: FileArtifactStore, root: Path) -> None:
     with pytest.raises(ValueError, match="Invalid"):
         store.store(b"x", artifact_id="a/b")
@@ -118,6 +121,7 @@ def test_missing_content_is_no_artifact(store: FileArtifactStore, root: Path) ->
     assert store.get_metadata(metadata.artifact_id) == metadata
 
 
+@pytest.mark.weakness("spec/02 D-9")
 @pytest.mark.parametrize("damage", [b"Xello", b"", b"hello and more"])
 def test_damaged_content_is_noticed_and_repaired(store: FileArtifactStore, root: Path, damage: bytes) -> None:
     metadata = store.store(b"hello")
@@ -128,6 +132,7 @@ def test_damaged_content_is_noticed_and_repaired(store: FileArtifactStore, root:
     assert store.load_text(metadata.artifact_id) == "hello"
 
 
+@pytest.mark.weakness("spec/02 D-7")
 @pytest.mark.parametrize(
     ("text", "error"),
     [
@@ -163,6 +168,7 @@ def test_damaged_metadata(
     assert store.gc(dry_run=False)["blobs_deleted"] == 1
 
 
+@pytest.mark.weakness("spec/02 D-6")
 def test_metadata_is_replaced_at_once(
     store: FileArtifactStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +204,7 @@ def test_gc(store: FileArtifactStore, root: Path) -> None:
     assert names(root / "blobs") == {f"{shared.blob_id}.bin", "x.bin.0123.tmp"}
 
 
+@pytest.mark.weakness("spec/02 D-7")
 def test_gc_beside_stores_takes_nothing_that_lives(store: FileArtifactStore, tmp_path: Path) -> None:
     def store_and_delete(number: int) -> None:
         mine = FileArtifactStore(tmp_path)

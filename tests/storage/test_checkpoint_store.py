@@ -73,6 +73,7 @@ def test_a_commit_replaces_the_checkpoint_and_appends_records(store: CheckpointS
     assert [entry.record for entry in entries] == [record.to_dict() for record in records]
 
 
+@pytest.mark.weakness("spec/02 S-2")
 def test_a_stale_version_is_refused_and_writes_nothing(store: CheckpointStore) -> None:
     before = insert(store, a_run())
     winner = moved(store, before, replace(before.run, current_node="b"), records=[a_record(before.run)])

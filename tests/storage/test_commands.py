@@ -198,6 +198,7 @@ def test_the_inbox_file_is_json_lines(tmp_path: Path) -> None:
     assert again.append(a_command()).duplicate
 
 
+@pytest.mark.weakness("spec/02 S-3")
 def test_two_stores_over_one_file_agree(tmp_path: Path) -> None:
     one, other = JsonlCommandStore(tmp_path), JsonlCommandStore(tmp_path)
     assert one.append(a_command("x")).seq == 1
@@ -207,6 +208,7 @@ def test_two_stores_over_one_file_agree(tmp_path: Path) -> None:
     assert [command.command_id for command in one.list_after(after=0)[0]] == ["x", "y"]
 
 
+@pytest.mark.weakness("spec/02 D-2")
 def test_an_accepted_command_after_a_torn_tail_is_readable(tmp_path: Path) -> None:
     first = JsonlCommandStore(tmp_path)
     first.append(a_command("c1"))
@@ -233,6 +235,7 @@ def test_lines_that_are_no_commands_are_skipped(tmp_path: Path) -> None:
     assert store.append(a_command("new")).seq == 5
 
 
+@pytest.mark.weakness("spec/02 P-7")
 def test_a_poll_reads_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = JsonlCommandStore(tmp_path)
     for n in range(200):
@@ -258,6 +261,7 @@ def _append_many(base: Path, n: int) -> None:
         store.append(a_command(f"shared-{i}"))
 
 
+@pytest.mark.weakness("spec/02 S-3")
 def test_processes_share_ids_and_seqs(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_append_many, args=(tmp_path, n)) for n in range(3)]

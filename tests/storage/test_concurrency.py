@@ -32,6 +32,7 @@ def _together(number: int, work: Callable[[int], T]) -> list[T]:
         return list(pool.map(run, range(number)))
 
 
+@pytest.mark.weakness("spec/02 S-2")
 def test_two_writers_of_one_version_have_one_winner(store: CheckpointStore) -> None:
     for i in range(20):
         before = insert(store, a_run(f"r{i}"))

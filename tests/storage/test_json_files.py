@@ -73,6 +73,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(runs: JsonFileRunSto
     assert _ids(runs.list_runs()) == ["r1"]
 
 
+@pytest.mark.weakness("spec/02 U-1")
 @pytest.mark.parametrize("run_id", ["", " ", "../r", "a/b", "a\\b", "a\0", "a\n", "x" * 300, "\ud83d"])
 def test_ids_that_are_no_file_names_are_refused(tmp_path: Path, run_id: str) -> None:
     runs, ledger = JsonFileRunStore(tmp_path / "d"), JsonlLedgerStore(tmp_path / "d")
@@ -89,6 +90,7 @@ def test_ids_that_are_no_file_names_are_refused(tmp_path: Path, run_id: str) -> 
     assert os.listdir(tmp_path) == ["d"]
 
 
+@pytest.mark.weakness("spec/02 U-3")
 def test_files_are_private(tmp_path: Path) -> None:
     base = tmp_path / "deep" / "runs.json"
     JsonFileRunStore(base).save(a_run())
@@ -97,6 +99,7 @@ def test_files_are_private(tmp_path: Path) -> None:
     assert {_mode(path) for path in base.iterdir()} == {0o600}
 
 
+@pytest.mark.weakness("spec/02 D-10")
 def test_damaged_files_are_isolated_and_reported(
     runs: JsonFileRunStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +144,7 @@ def test_all_runs_are_read_at_most_once_for_children(runs: JsonFileRunStore) -> 
     assert scans == 1
 
 
+@pytest.mark.weakness("spec/02 S-6")
 def test_stores_over_one_directory_see_each_other(tmp_path: Path) -> None:
     one, other = JsonFileRunStore(tmp_path), JsonFileRunStore(f"{tmp_path}/.")
     assert one.lock_domain is other.lock_domain
@@ -157,6 +161,7 @@ def test_stores_over_one_directory_see_each_other(tmp_path: Path) -> None:
     assert one.list_runs() == one.list_run_index() == []
 
 
+@pytest.mark.weakness("spec/02 S-6")
 def test_versions_differ_within_one_tick_of_the_clock(runs: JsonFileRunStore) -> None:
     seen = []
     for _ in range(200):
@@ -187,6 +192,7 @@ def test_the_index_is_rebuilt_when_it_is_lost_or_damaged(runs: JsonFileRunStore,
     assert _ids(runs.list_due_wait_until(now_iso=LATER)) == ["r1"]
 
 
+@pytest.mark.weakness("spec/02 P-4")
 def test_the_index_survives_a_restart_and_stays_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +269,7 @@ def test_the_ledger_file_is_json_lines(ledger: JsonlLedgerStore, tmp_path: Path)
     assert lines == [json.dumps(record.to_dict(), ensure_ascii=False) + "\n" for record in records]
 
 
+@pytest.mark.weakness("spec/02 D-1")
 def test_a_torn_tail_is_left_out_then_cut(
     ledger: JsonlLedgerStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,6 +328,7 @@ def test_the_index_follows_other_writers_and_replaced_files(tmp_path: Path) -> N
     assert one.find_completed("r1", "k3") == PriorResult({"n": 3})
 
 
+@pytest.mark.weakness("spec/02 P-1")
 def test_questions_read_only_what_they_need(
     ledger: JsonlLedgerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +358,7 @@ def _append_many(base: Path, n: int) -> None:
         ledger.append(a_record(a_run(), f"{n}-{i}", result={"text": "x" * 50_000}))
 
 
+@pytest.mark.weakness("spec/02 S-4")
 def test_processes_append_whole_records(ledger: JsonlLedgerStore, tmp_path: Path) -> None:
     _in_processes(3, _append_many, tmp_path)
     keys = [record["idempotency_key"] for record in ledger.list("r1")]

@@ -43,6 +43,7 @@ def test_records_come_back_in_order(ledger: Ledger) -> None:
     assert ledger.last("nobody") is None
 
 
+@pytest.mark.weakness("spec/02 S-7")
 def test_append_takes_a_snapshot(ledger: Ledger) -> None:
     record = a_record(a_run())
     ledger.append(record)
@@ -65,6 +66,7 @@ def test_what_json_cannot_say_is_refused(ledger: Ledger) -> None:
     assert ledger.count("r1") == 0
 
 
+@pytest.mark.weakness("spec/02 U-6")
 def test_counts(ledger: Ledger) -> None:
     for run_id, number in (("a", 3), ("b", 1)):
         for _ in range(number):

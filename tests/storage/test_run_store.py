@@ -59,6 +59,7 @@ def test_every_store_is_queryable(runs: FullRunStore) -> None:
     assert isinstance(runs, QueryableRunIndexStore)
 
 
+@pytest.mark.weakness("spec/02 S-7")
 def test_a_saved_run_comes_back_equal_and_independent(runs: FullRunStore) -> None:
     run = waiting_until(a_run(actor_id="a", session_id="s"), "2026-01-01T00:00:00.000000+00:00")
     run.output, run.error = {"x": [1]}, "none"
@@ -106,6 +107,7 @@ def _three_runs(runs: FullRunStore) -> None:
     runs.save(replace(middle, waiting=WaitState(WaitReason.EVENT, wait_key="k")))
 
 
+@pytest.mark.weakness("spec/02 U-6")
 def test_runs_are_listed_newest_first_and_filtered(runs: FullRunStore) -> None:
     _three_runs(runs)
     assert _ids(runs.list_runs()) == ["new", "middle", "old"]
@@ -142,6 +144,7 @@ def test_a_changed_due_time_counts_at_once(runs: FullRunStore) -> None:
     assert _ids(runs.list_due_wait_until(now_iso="2026-01-01T00:00:00+00:00")) == ["r1"]
 
 
+@pytest.mark.weakness("spec/02 U-6")
 def test_children_in_the_order_they_were_created(runs: FullRunStore) -> None:
     runs.save(a_run("p"))
     for run_id, day in (("c2", "02"), ("c1", "02"), ("c0", "03")):
@@ -153,6 +156,7 @@ def test_children_in_the_order_they_were_created(runs: FullRunStore) -> None:
     assert runs.list_children(parent_run_id=" ") == []
 
 
+@pytest.mark.weakness("spec/02 U-6")
 def test_index_rows_have_one_shape(runs: FullRunStore) -> None:
     _three_runs(runs)
     runs.save(
@@ -176,6 +180,7 @@ def test_index_rows_have_one_shape(runs: FullRunStore) -> None:
     assert rows[1]["wait_reason"] == "event"
 
 
+@pytest.mark.weakness("spec/02 U-6")
 def test_index_filters_and_limits(runs: FullRunStore) -> None:
     _three_runs(runs)
     runs.save(a_run("mine", session_id=" s1 ", updated_at="2025", parent_run_id="old"))
@@ -192,6 +197,7 @@ def test_index_filters_and_limits(runs: FullRunStore) -> None:
     assert ids(limit=-3) == ["new"]
 
 
+@pytest.mark.weakness("spec/02 S-7")
 def test_threads_may_save_and_list_at_the_same_time(runs: FullRunStore) -> None:
     failures: list[BaseException] = []
 

@@ -103,6 +103,7 @@ def test_filters(store: SnapshotStore) -> None:
     assert ids(limit=0) == ids(limit=-1) == []
 
 
+@pytest.mark.weakness("spec/02 U-1")
 @pytest.mark.parametrize("bad", ["", "a/b", "../x", "a\n", "x" * 300])
 def test_bad_ids_are_refused(store: SnapshotStore, bad: str) -> None:
     for use in (store.load, store.delete):
@@ -141,6 +142,7 @@ def test_damaged_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     assert "snapshot_cut.json" in caplog.text
 
 
+@pytest.mark.weakness("spec/02 D-6")
 def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = JsonSnapshotStore(tmp_path)
     store.save(Snapshot("s", "r1", name="old"))

@@ -87,6 +87,7 @@ def test_saving_keeps_the_wait_keys_in_step(sql_store: SqlCheckpointStore, runs:
         assert unit.waiting_on(["d"]) == [("r1", "d")]
 
 
+@pytest.mark.weakness("spec/02 D-4")
 def test_atomic_writes_of_both_stores_together_or_not_at_all(
     runs: SqlRunStore, ledger: SqlLedgerStore
 ) -> None:
@@ -146,6 +147,7 @@ def test_stores_of_one_database_share_their_lock_domain(database: Database, runs
     assert SqlRunStore(again).lock_domain is runs.lock_domain
 
 
+@pytest.mark.weakness("spec/02 D-10")
 def test_a_damaged_run_is_reported_and_hides_no_other(
     database: Database, runs: SqlRunStore, sql_store: SqlCheckpointStore, caplog: pytest.LogCaptureFixture
 ) -> None:

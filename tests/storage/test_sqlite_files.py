@@ -30,6 +30,7 @@ def db(tmp_path: Path) -> Any:
     opened.close()
 
 
+@pytest.mark.weakness("spec/02 U-3")
 def test_the_file_is_private_to_its_owner(db: SqliteDatabase) -> None:
     SqliteRunStore(db).save(a_run())
     for path in db.path.parent.iterdir():
@@ -68,6 +69,7 @@ def test_full_synchronous_on_request(sqlite_url: str) -> None:
         open_database(sqlite_url, synchronous="off; DROP TABLE runs")
 
 
+@pytest.mark.weakness("spec/02 S-13")
 def test_each_thread_has_its_own_connection_and_ended_ones_are_closed(db: SqliteDatabase) -> None:
     seen: list[sqlite3.Connection] = []
     together = threading.Barrier(5)
@@ -196,6 +198,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     assert path.read_text().startswith("not a database")
 
 
+@pytest.mark.weakness("spec/02 S-14")
 def test_a_file_that_another_holds_locked_is_a_clear_error(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
