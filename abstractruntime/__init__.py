@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .core.extensions import provide
+from .core.extensions import provide as _provide
 
 _HOMES: dict[str, tuple[str, ...]] = {
     "core.models": ("Effect", "EffectType", "RunState", "RunStatus", "StepPlan", "WaitReason", "WaitState"),
@@ -76,8 +76,8 @@ _SUBPACKAGES = ("core", "history_bundle", "identity", "memory", "scheduler", "st
 _HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name in names}
 
 # What the kernel may ask of other rooms without knowing them; imported when it first does.
-provide("offload_large_values", f"{__name__}.storage.offload_values:offload_large_values")
-provide("max_inline_bytes", f"{__name__}.storage.offload_values:max_inline_from_environment")
+_provide("offload_large_values", f"{__name__}.storage.offload_values:offload_large_values")
+_provide("max_inline_bytes", f"{__name__}.storage.offload_values:max_inline_from_environment")
 
 __version__ = "0.5.0"
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # computed from one table
