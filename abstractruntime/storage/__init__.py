@@ -35,6 +35,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "in_memory": ("InMemoryLedgerStore", "InMemoryRunStore"),
     "in_memory_checkpoints": ("InMemoryCheckpointStore",),
     "ledger_chain": ("HashChainedLedgerStore", "verify_ledger_chain"),
+    "object_artifacts": ("ObjectArtifactStore",),
     "observable": ("ObservableLedgerStore", "ObservableLedgerStoreProtocol"),
     "json_files": ("JsonFileRunStore", "JsonlLedgerStore"),
     "offloading": ("OffloadingLedgerStore", "OffloadingRunStore", "offload_large_values"),
