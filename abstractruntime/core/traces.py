@@ -130,7 +130,7 @@ def _marks(reused: object) -> Iterable[tuple[str, str, str]]:
     if not isinstance(reused, dict):
         return
     for node_id, marks in reused.items():
-        for ts, key in marks:
+        for ts, key in marks if isinstance(marks, list) else ():
             yield node_id, ts, key
 
 
