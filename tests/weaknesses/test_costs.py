@@ -21,7 +21,6 @@ from tests.kernel.flows import flow, loop
 from tests.kernel.kernel import Kernel
 from tests.storage.runs import a_run
 
-
 TEXT = "x" * 500
 
 
