@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from . import records, transition
 from .control import backed_off, is_controlled
+from .copies import copied
 from .effect_context import EffectContext, carrying_out
 from .effect_step import EffectStep
 from .effects import BUILTIN_EFFECTS
@@ -169,22 +170,55 @@ class Drive:
 
     def _attempts(self, step: EffectStep) -> None:
         while True:
-            claimed, started = step.started(self.run, self._host.environment)
-            try:
-                self._append(started)
-            except (TypeError, ValueError):
-                problem = not_json(step.effect.payload, "Effect payload")
-                if problem is None:
-                    raise
-                self._refuse(replace(step, effect=replace(step.effect, payload={})), problem)
-                return
-            outcome = self._recorded(claimed, self._execute(claimed))
-            if outcome.status != "failed" or step.attempt >= step.max_attempts:
-                self._end(claimed, outcome)
-                return
-            if not self._may_try_again(step):
+            claimed = self._claim(step)
+            if claimed is None or self._attempt(claimed) or not self._may_try_again(step):
                 return
             step = step.next_attempt()
+
+    def _claim(self, step: EffectStep) -> EffectStep | None:
+        """The attempt with its STARTED record in the ledger; ``None`` if it can't be recorded and so has
+        ended."""
+        claimed, started = step.started(self.run, self._host.environment)
+        try:
+            self._append(started)
+        except (TypeError, ValueError):
+            problem = not_json(step.effect.payload, "Effect payload")
+            if problem is None:
+                raise
+            self._refuse(replace(step, effect=replace(step.effect, payload={})), problem)
+            return None
+        return claimed
+
+    def _attempt(self, step: EffectStep) -> bool:
+        """One attempt; whether the step has ended with it. An outcome that can't be stored is a failure
+        (`spec/01 §19.6`)."""
+        outcome = self._execute(step)
+        is_last = step.attempt >= step.max_attempts
+        if outcome.status != "failed" or is_last:
+            problem = self._end_recorded(step, outcome)
+            if problem is None:
+                return True
+            outcome = EffectOutcome.failed(problem)
+            if is_last:
+                self._end_recorded(step, outcome)
+                return True
+        self._append(transition.effect_record(self.run, step, outcome, self._host.environment))
+        return False
+
+    def _end_recorded(self, step: EffectStep, outcome: EffectOutcome) -> str | None:
+        """End the step with this outcome and its record, in one write where the store can; or why the outcome
+        can't be stored."""
+        record = transition.effect_record(self.run, step, outcome, self._host.environment)
+        try:
+            self._end(step, outcome, record)
+        except (TypeError, ValueError):
+            problem = _unstorable(outcome)
+            if problem is None:
+                raise
+            return problem
+        if outcome.status == "completed":
+            self._reuse.remember(step.key, outcome.result)
+        return None
 
     def _append(self, record: StepRecord) -> None:
         self._host.stores.ledger_store.append(record)
@@ -196,21 +230,6 @@ class Drive:
         self._append(started)
         self._append(transition.effect_record(self.run, claimed, outcome, self._host.environment))
         self._end(claimed, outcome)
-
-    def _recorded(self, step: EffectStep, outcome: EffectOutcome) -> EffectOutcome:
-        """The outcome as the ledger has it now: one that can't be stored is a failure (`spec/01 §19.6`)."""
-        env = self._host.environment
-        try:
-            self._append(transition.effect_record(self.run, step, outcome, env))
-        except (TypeError, ValueError):
-            problem = _unstorable(outcome)
-            if problem is None:
-                raise
-            outcome = EffectOutcome.failed(problem)
-            self._append(transition.effect_record(self.run, step, outcome, env))
-        if outcome.status == "completed":
-            self._reuse.remember(step.key, outcome.result)
-        return outcome
 
     def _may_try_again(self, step: EffectStep) -> bool:
         """Wait before the next attempt; not if somebody has stopped the run meanwhile (`spec/01 §19.13`)."""
@@ -267,14 +286,26 @@ class Drive:
 
     # -- commits --------------------------------------------------------------------------------
 
-    def _end(self, step: EffectStep, outcome: EffectOutcome, *, reused: bool = False) -> None:
-        if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
-            # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
-            outcome = EffectOutcome.completed(deepcopy(outcome.result))
-            if self._host.evidence is not None and step.effect.type is EffectType.TOOL_CALLS:
-                self._keep_evidence(self._host.evidence, step, outcome)
-        env = self._host.environment
-        self._commit(transition.effect_ended(self.run, step, outcome, env, reused=reused))
+    def _end(
+        self,
+        step: EffectStep,
+        outcome: EffectOutcome,
+        record: StepRecord | None = None,
+        *,
+        reused: bool = False,
+    ) -> None:
+        """``record``: the outcome's, if it is not in the ledger yet."""
+
+        def made() -> transition.Transition:
+            own = outcome
+            if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
+                # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
+                own = EffectOutcome.completed(copied(outcome.result))
+                if self._host.evidence is not None and step.effect.type is EffectType.TOOL_CALLS:
+                    self._keep_evidence(self._host.evidence, step, own)
+            return transition.effect_ended(self.run, step, own, self._host.environment, reused=reused)
+
+        self._commit_made(made, record)
 
     def _keep_evidence(self, recorder: EvidenceRecorder, step: EffectStep, outcome: EffectOutcome) -> None:
         payload = step.effect.payload
@@ -283,9 +314,15 @@ class Drive:
         capture_evidence(recorder, self.run, deepcopy(calls), outcome.result, env, stores.tally)
 
     def _commit(self, made: transition.Transition) -> None:
-        self._seen = self._host.stores.commit(self._seen, made, self)
-        self._host.stores.renew_traces(self._seen.run)
-        if self._seen.run is not made.run:
+        self._commit_made(lambda: made)
+
+    def _commit_made(
+        self, make: Callable[[], transition.Transition], outcome: StepRecord | None = None
+    ) -> None:
+        stores = self._host.stores
+        self._seen, is_ours = stores.commit(self._seen, make, self, outcome)
+        stores.renew_traces(self._seen.run)
+        if not is_ours:
             self._is_first_effect = True  # somebody else was here
 
 
@@ -297,4 +334,4 @@ def _unstorable(outcome: EffectOutcome) -> str | None:
 
 def _private(effect: Effect) -> Effect:
     """The handler's own copy: what it does to the payload must not reach ledger or workflow."""
-    return Effect(effect.type, deepcopy(effect.payload), effect.result_key)
+    return Effect(effect.type, copied(effect.payload), effect.result_key)

@@ -32,8 +32,10 @@ class RunStorePort(Protocol):
     """The two methods every run store has (`spec/02 §2.1`).
 
     Beyond the contract a store may offer ``version_of(run_id)``, which changes with every save and spares
-    full loads, ``lock_domain``, an object that several stores over the same runs share, and ``atomic()``,
-    a context in which all writes through this store and its ledger commit together or not at all.
+    full loads, ``swap(run, before=, version=)``, a save that happens only if the stored run still has that
+    version and returns the new one (else ``None``), ``lock_domain``, an object that several stores over the
+    same runs share, and ``atomic()``, a context in which nobody else writes, and in which (where the store
+    has transactions) all writes through this store and its ledger commit together or not at all.
     """
 
     def save(self, run: RunState) -> None: ...
@@ -47,6 +49,14 @@ class LedgerPort(Protocol):
     def append(self, record: StepRecord) -> None: ...
 
     def list(self, run_id: str) -> list[dict[str, Any]]: ...
+
+
+class _Swap(Protocol):
+    def __call__(self, run: RunState, *, before: RunState, version: Any) -> object | None: ...
+
+
+_UNKNOWN = object()
+"""The version of what was saved, where the store has none."""
 
 
 @dataclass(slots=True)
@@ -73,6 +83,8 @@ class Persistence:
         self.locks = locks_of(run_store)
         self.tally = Tally()
         self._version_of = getattr(run_store, "version_of", None)
+        self._swap: _Swap | None = getattr(run_store, "swap", None)
+        self._save_of_swap = _save_beside_swap(run_store)
         self._atomic: Callable[[], AbstractContextManager[object]] | None = getattr(run_store, "atomic", None)
 
     # -- reading --------------------------------------------------------------------------------
@@ -184,30 +196,84 @@ class Persistence:
                 self.ledger_store.append(record)
         return len(missing)
 
-    def commit(self, seen: Seen, made: Transition, driver: object) -> Seen:
-        """Write a step's transition; if somebody else has taken the step or stopped the run, write nothing.
+    def commit(
+        self,
+        seen: Seen,
+        make: Callable[[], Transition],
+        driver: object,
+        outcome: StepRecord | None = None,
+    ) -> tuple[Seen, bool]:
+        """Write what ended a step: its outcome's record, whatever else happened meanwhile, and the transition
+        made of it, unless somebody else has taken the step or stopped the run.
 
-        Returns the run as it is stored now. If it can't go on, ``driver`` has given it back: whoever makes
-        it go on later finds it free.
+        Returns the run as it is stored now, and whether the transition was written. If the run can't go on,
+        ``driver`` has given it back: whoever makes it go on later finds it free.
         """
-        run_id = seen.run.run_id
-        with self.writing(run_id) as held:
+        is_recorded = False
+        try:
+            with self.writing(seen.run.run_id) as held:
+                if outcome is not None:
+                    self.ledger_store.append(outcome)
+                    is_recorded = True
+                return self._write(seen, make(), driver, held)
+        except BaseException:  # an interrupt as well: the effect has happened
+            if outcome is not None and is_recorded:
+                self._keep_outcome(outcome)
+            raise
+
+    def _write(self, seen: Seen, made: Transition, driver: object, held: Writing) -> tuple[Seen, bool]:
+        if made.records:
             if not self._is_ours(seen, made):
-                return self._refreshed(run_id, driver)
-            writes = held.writes
+                return self._refreshed(seen, driver)
             for record in made.records:
                 self.ledger_store.append(record)
-            if held.writes != writes and not self._is_ours(seen, made):
-                return self._refreshed(run_id, driver)
-            writes = held.writes
+        writes = held.writes
+        version = self._save(seen, made)
+        if version is None:
+            return self._refreshed(seen, driver)
+        self._close(made)
+        if held.writes != writes:  # somebody who saw the save or a record of it wrote the run
+            return self._refreshed(seen, driver)
+        held.writes += 1
+        if made.run.status is not RunStatus.RUNNING:
+            self.locks.give_back(seen.run.run_id, driver)
+        return _seen(made.run, None if version is _UNKNOWN else version), True
+
+    def _save(self, seen: Seen, made: Transition) -> object | None:
+        """The version saved; ``None`` if the step is somebody else's."""
+        if self._swap is None or seen.version is None or not self._is_plain_save():
+            if not self._is_ours(seen, made):
+                return None
             self.run_store.save(made.run)
-            self._close(made)
-            if held.writes != writes:
-                return self._refreshed(run_id, driver)
-            held.writes += 1
-            if made.run.status is not RunStatus.RUNNING:
-                self.locks.give_back(run_id, driver)
-            return _seen(made.run, self._version(run_id))
+            version = self._version(seen.run.run_id)
+            return _UNKNOWN if version is None else version
+        while True:
+            version = self._swap(made.run, before=seen.run, version=seen.version)
+            if version is not None:
+                return version
+            now = self.see(seen.run.run_id)
+            if not is_same_step(seen.run, now.run):
+                return None
+            _keep_control(now.run, seen, made.run)
+            seen = now
+
+    def _is_plain_save(self) -> bool:
+        """Whether ``save`` is the store's own: one that somebody wrote over it must see every save."""
+        return getattr(self.run_store.save, "__func__", None) is self._save_of_swap
+
+    def _keep_outcome(self, outcome: StepRecord) -> None:
+        """The checkpoint could not be written, and a store with transactions took the record back with it:
+        the effect has happened all the same, and must not happen again."""
+        try:
+            records = self.ledger_store.list(outcome.run_id) if self._atomic is not None else None
+            if records is not None and not any(
+                record["step_id"] == outcome.step_id and record["status"] == outcome.status.value
+                for record in records
+            ):
+                self.ledger_store.append(outcome)
+        except Exception:  # the caller gets the first error, which most likely is the same
+            logger.exception("outcome of step %s of run %s is lost", outcome.step_id, outcome.run_id)
+            self.tally.add("ledger_record")
 
     def _is_ours(self, seen: Seen, made: Transition) -> bool:
         """Whether the step is still the next one; what control commands wrote meanwhile is taken over."""
@@ -224,13 +290,13 @@ class Persistence:
         if self.changed_since(seen) is None:
             return seen
         with self.writing(seen.run.run_id):
-            return self._refreshed(seen.run.run_id, driver)
+            return self._refreshed(seen, driver)[0]
 
-    def _refreshed(self, run_id: str, driver: object) -> Seen:
-        fresh = self.see(run_id)
+    def _refreshed(self, seen: Seen, driver: object) -> tuple[Seen, bool]:
+        fresh = self.see(seen.run.run_id)
         if fresh.run.status is not RunStatus.RUNNING:
-            self.locks.give_back(run_id, driver)
-        return fresh
+            self.locks.give_back(seen.run.run_id, driver)
+        return fresh, False
 
     def _close(self, made: Transition) -> None:
         """Completion record and status event of a run that has ended; the latter is best effort."""
@@ -246,6 +312,12 @@ class Persistence:
         except Exception:
             logger.warning("record of run %s could not be appended", record.run_id, exc_info=True)
             self.tally.add("ledger_record")
+
+
+def _save_beside_swap(store: object) -> object:
+    """The ``save`` of the class that has the ``swap``."""
+    owner = next((kind for kind in type(store).__mro__ if "swap" in kind.__dict__), None)
+    return None if owner is None else owner.__dict__.get("save")
 
 
 def _seen(run: RunState, version: object) -> Seen:

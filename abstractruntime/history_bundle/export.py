@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.models import RunState, utc_now_iso
-from abstractruntime.storage.copies import copy_value
 
 from .input_data import input_data
 from .ledgers import empty_ledger, ledger_part, timeline
@@ -94,5 +94,5 @@ def _summary(run: RunState) -> dict[str, Any]:
         "session_id": run.session_id,
         "parent_run_id": run.parent_run_id,
         "error": run.error,
-        "waiting": None if run.waiting is None else copy_value(run.waiting.to_dict()),
+        "waiting": None if run.waiting is None else copied(run.waiting.to_dict()),
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.models import RunState
-from abstractruntime.storage.copies import copy_value
 
 from .ports import ArtifactPort, best_effort
 
@@ -18,8 +18,8 @@ MAX_INLINE_BYTES = 262144
 def input_data(run: RunState, artifacts: ArtifactPort | None) -> dict[str, Any]:
     """A copy of the top-level variables that are not the runtime's own (``_…``)."""
     own = {key: value for key, value in run.vars.items() if isinstance(key, str) and key[:1] != "_"}
-    copied: dict[str, Any] = copy_value(own)
-    return copied if artifacts is None else _offloaded(copied, artifacts, run.run_id, "input_data")
+    data: dict[str, Any] = copied(own)
+    return data if artifacts is None else _offloaded(data, artifacts, run.run_id, "input_data")
 
 
 def _offloaded(value: Any, artifacts: ArtifactPort, run_id: str, path: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from abstractruntime.storage.copies import copy_value
+from abstractruntime.core.copies import copied
 
 from .ledger_reader import LedgerReader
 from .ports import LedgerPort
@@ -21,7 +21,7 @@ def ledger_part(store: LedgerPort, run_id: str, max_items: int | None) -> Ledger
     reader = LedgerReader(store, run_id)
     skipped = 0 if max_items is None else max(0, reader.total - max_items)
     items = [
-        {"cursor": cursor, "record": copy_value(record)}
+        {"cursor": cursor, "record": copied(record)}
         for cursor, record in reader.between(skipped, reader.total)
     ]
     return {

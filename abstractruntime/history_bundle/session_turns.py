@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.models import RunState
-from abstractruntime.storage.copies import copy_value
 
 from .answers import Answer, answer_in_ledger, answer_in_output
 from .ports import LedgerPort, RunPort, best_effort
@@ -96,12 +96,12 @@ def _turn(run: RunState, kind: str, runs: RunPort, ledgers: LedgerPort) -> dict[
         "updated_at": as_text(run.updated_at),
         "prompt": _prompt(base),
         "attachments": [
-            copy_value(item)
+            copied(item)
             for item in (attachments if isinstance(attachments, list) else ())
             if isinstance(item, dict)
         ],
         "answer": answer,
-        "answer_meta": copy_value(meta),
+        "answer_meta": copied(meta),
         "stats": turn_stats(runs, ledgers, run.run_id),
     }
 

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from dataclasses import replace
 from threading import Lock
 
+from abstractruntime.core.copies import copied
+
 from .command_files import JsonFileCommandCursorStore, JsonlCommandStore
 from .command_types import (
     CommandAppendResult,
@@ -16,7 +18,6 @@ from .command_types import (
     duplicate_of,
     page_size,
 )
-from .copies import copy_value
 
 __all__ = [
     "CommandAppendResult",
@@ -56,7 +57,7 @@ class InMemoryCommandStore:
         with self._lock:
             start = bisect_right(range(1, len(self._records) + 1), after)
             found = self._records[start : start + page_size(limit)]
-        copies = [replace(record, payload=copy_value(record.payload)) for record in found]
+        copies = [replace(record, payload=copied(record.payload)) for record in found]
         return copies, found[-1].seq if found else after
 
     def get_last_seq(self) -> int:

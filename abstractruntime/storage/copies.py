@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from math import isfinite
 from typing import Any
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.derived import without_derived
 from abstractruntime.core.models import RunState, WaitState
 
 from .json_text import encode
 
-__all__ = ["copy_run", "copy_value", "storable_run", "storable_value"]
-
-_IMMUTABLE = frozenset({str, int, float, bool, type(None)})
-
-
-def copy_value(value: Any) -> Any:
-    """A deep copy that keeps Python types (tuples, integer keys) where JSON would change them."""
-    kind = type(value)
-    if kind in _IMMUTABLE:
-        return value
-    if kind is dict:
-        return {key: copy_value(item) for key, item in value.items()}
-    if kind is list:
-        return [copy_value(item) for item in value]
-    return deepcopy(value)
+__all__ = ["copy_run", "storable_run", "storable_value"]
 
 
 def copy_run(run: RunState) -> RunState:
     """The run and nothing shared with it."""
-    return _with(run, copy_value(run.vars), copy_value(run.output), _copy_wait(run.waiting, copy_value))
+    return _with(run, copied(run.vars), copied(run.output), _copy_wait(run.waiting, copied))
 
 
 def storable_value(value: Any, what: str) -> Any:
-    """`copy_value` of what the durable stores would take; ``what`` names it in errors.
+    """`copied` of what the durable stores would take; ``what`` names it in errors.
 
     Raises:
         TypeError, InvalidInputError: it holds something that has no JSON form.
@@ -43,7 +29,7 @@ def storable_value(value: Any, what: str) -> Any:
         return _copy_plain(value)
     except (_NotPlainError, RecursionError):
         encode(value, what)
-        return copy_value(value)
+        return copied(value)
 
 
 def storable_run(run: RunState) -> RunState:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
 from typing import Any
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, StepStatus, WaitReason
 from abstractruntime.core.waiters import event_keys_of
 
 from .base import DEFAULT_LIMIT, LedgerStore, RecordDicts, RunStore
 from .checkpoints import PriorResult
-from .copies import copy_run, copy_value, storable_run, storable_value
+from .copies import copy_run, storable_run, storable_value
+from .due_runs import DueRun, due_page, wake_time
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
 from .run_trees import RunMark, RunTrees, check_ended, oldest_roots, trees_of
@@ -31,6 +33,7 @@ class InMemoryRunStore(RunStore):
         self._runs: dict[str, RunState] = {}
         self._versions: dict[str, int] = {}
         self._due: dict[str, str] = {}
+        self._wakes: dict[str, DueRun] = {}
         self._waiting = WaitIndex()
 
     def save(self, run: RunState) -> None:
@@ -55,6 +58,11 @@ class InMemoryRunStore(RunStore):
         version = self._versions[run_id] = self._versions.get(run_id, 0) + 1
         if kept.waiting is not None or run_id in self._waiting:
             self._waiting.put(run_id, event_keys_of(kept))
+        wakes = None if kept.waiting is None else wake_time(kept)
+        if wakes is not None:
+            self._wakes[run_id] = DueRun(wakes, run_id, kept.workflow_id)
+        elif run_id in self._wakes:
+            del self._wakes[run_id]
         until = None if kept.waiting is None else due_time(kept)
         if until is not None:
             self._due[run_id] = until
@@ -130,6 +138,14 @@ class InMemoryRunStore(RunStore):
             due = sorted((until, run_id) for run_id, until in self._due.items() if until <= now)
             runs = [self._runs[run_id] for _, run_id in due[: wanted_rows(limit)]]
         return [copy_run(run) for run in runs]
+
+    def list_due(
+        self, *, now_iso: str, after: DueRun | None = None, limit: int = DEFAULT_LIMIT
+    ) -> list[DueRun]:
+        """See `due_runs.DueRunStore.list_due`."""
+        with self._lock:
+            waiting = list(self._wakes.values())
+        return due_page(waiting, now_iso, after, limit)
 
     def list_children(self, *, parent_run_id: str, status: RunStatus | None = None) -> list[RunState]:
         """See `QueryableRunStore.list_children`."""
@@ -222,7 +238,7 @@ class InMemoryLedgerStore(LedgerStore):
         """Copies of the run's records in append order."""
         with self._lock:
             records = self._records.get(run_id, [])[:]
-        return [copy_value(record) for record in records]
+        return [copied(record) for record in records]
 
     def count(self, run_id: str) -> int:
         """Number of the run's records."""
@@ -250,18 +266,18 @@ class InMemoryLedgerStore(LedgerStore):
         start = max(0, after)
         with self._lock:
             records = self._records.get(run_id, [])[start : start + max(1, limit or 1000)]
-        return [copy_value(record) for record in records], start + len(records) if records else after
+        return [copied(record) for record in records], start + len(records) if records else after
 
     def last(self, run_id: str) -> dict[str, Any] | None:
         """A copy of the run's newest record, or ``None``."""
         with self._lock:
             records = self._records.get(run_id)
             newest = records[-1] if records else None
-        return None if newest is None else dict(copy_value(newest))
+        return None if newest is None else dict(copied(newest))
 
     def find_completed(self, run_id: str, key: str) -> PriorResult | None:
         """The result of the first COMPLETED record with this idempotency key. Cost does not grow with the
         ledger."""
         with self._lock:
             record = self._completed.get((run_id, key))
-        return None if record is None else PriorResult(copy_value(record["result"]))
+        return None if record is None else PriorResult(copied(record["result"]))

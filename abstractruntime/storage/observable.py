@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.models import StepRecord
 
 from .base import LedgerStore
-from .copies import copy_value
 from .forwarding import LedgerDecorator
 from .ledger_metrics import Metrics, wanted_ids
 
@@ -62,10 +62,10 @@ class ObservableLedgerStore(LedgerDecorator):
             wanted = [call for run_id, call in self._subscribers.values() if run_id in (None, record.run_id)]
         if not wanted:  # a copy costs as much as the append itself
             return
-        payload = copy_value({**record.to_dict(), "status": record.status})
+        payload = copied({**record.to_dict(), "status": record.status})
         for callback in wanted:
             try:
-                callback(copy_value(payload))
+                callback(copied(payload))
             except Exception:
                 with self._lock:
                     self.failed_callbacks += 1

@@ -3,8 +3,9 @@
 The index is a log beside the files, shared by all stores over the directory: a save notes that it begins
 (``{"saving": id}``) and what it wrote (``{"id", "version", "row"}``). Its lock is the writers' lock. Each
 reader remembers how far it has read. A begin without an end is a run at work, whose steps note nothing
-more, or a writer that died: if its file is not the one that is known, it is read again. Files that came by other means are found when the directory has changed, and at
-first use every file's version is compared. So the log may be lost or deleted at any time.
+more, or a writer that died: if its file is not the one that is known, it is read again. Files that came by
+other means are found when the directory has changed, and at first use every file's version is compared. So
+the log may be lost or deleted at any time.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from threading import RLock
 from typing import Any
 
 from abstractruntime.core.errors import CorruptCheckpointError
-from abstractruntime.core.models import RunStatus
+from abstractruntime.core.models import RunState, RunStatus
 
+from .due_runs import DueRun, wake_time
 from .json_text import encode
 from .line_files import LineFile, lines_of, object_of, writing
 from .replaced_files import content_version, replacement
 from .run_files import id_in_name, name_of, read_run
 from .run_index import index_row
 
-__all__ = ["Row", "RunFilesIndex"]
+__all__ = ["Row", "RunFilesIndex", "file_row"]
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-"""A row of `list_run_index`."""
+"""A row of `list_run_index`, and in ``wakes`` when a scheduler has to look at the run."""
 
 _NAME = ".runs_index.jsonl"
 _SPARE_LINES = 1000
@@ -42,6 +44,11 @@ without showing it."""
 
 _SMALL_DIR = 500
 """Larger directories that change all the time are listed again for a twentieth of the time at most."""
+
+
+def file_row(run: RunState) -> Row:
+    """The run's row."""
+    return {**index_row(run), "wakes": wake_time(run)}
 
 
 class RunFilesIndex:
@@ -59,6 +66,7 @@ class RunFilesIndex:
         self._lines = 0
         self._known: dict[str, tuple[int, Row | None]] = {}
         self._due: dict[str, str] = {}
+        self._wakes: dict[str, DueRun] = {}
         self._children: dict[str, set[str]] = {}
         self._saving: dict[str, None] = {}
         self._compared = False
@@ -155,12 +163,15 @@ class RunFilesIndex:
             return
         if row.get("status") == RunStatus.WAITING.value and row.get("wait_until"):
             self._due[file_id] = row["wait_until"]
+        if row.get("wakes") is not None:
+            self._wakes[file_id] = DueRun(row["wakes"], row["run_id"], row["workflow_id"])
         if row.get("parent_run_id"):
             self._children.setdefault(row["parent_run_id"], set()).add(file_id)
 
     def _drop(self, file_id: str) -> None:
         _, row = self._known.pop(file_id, (0, None))
         self._due.pop(file_id, None)
+        self._wakes.pop(file_id, None)
         parent = None if row is None else row.get("parent_run_id")
         if parent in self._children:
             self._children[parent].discard(file_id)
@@ -191,7 +202,7 @@ class RunFilesIndex:
         except CorruptCheckpointError as exc:
             logger.warning("left out of listings: %s", exc)
             run = None
-        return version, None if run is None else index_row(run)
+        return version, None if run is None else file_row(run)
 
     def _look_around(self, log: LineFile) -> None:
         """Find what was written without a note: runs at work, and files that came by other means."""
@@ -232,6 +243,12 @@ class RunFilesIndex:
         with self._guard, self._log() as log:
             self._look_around(log)
             return [file_id for _, file_id in sorted((at, i) for i, at in self._due.items() if at <= now)]
+
+    def wakes(self) -> list[DueRun]:
+        """All runs that wait for a time or no longer than a time, without paused ones."""
+        with self._guard, self._log() as log:
+            self._look_around(log)
+            return list(self._wakes.values())
 
     def children(self, parent_run_id: str) -> set[str]:
         """File ids of runs with this parent."""

@@ -15,10 +15,10 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
+from abstractruntime.core.copies import copied
 from abstractruntime.core.errors import RuntimeFault
 from abstractruntime.core.models import RunState, utc_now_iso
 
-from .copies import copy_value
 from .file_names import checked_id
 from .json_text import encode
 from .replaced_files import make_private_dir, write_whole
@@ -79,7 +79,7 @@ class Snapshot:
             name=name,
             description=description,
             tags=list(tags or []),
-            run_state=copy_value(run.to_dict()),
+            run_state=copied(run.to_dict()),
         )
 
     def to_run(self) -> RunState:
@@ -88,7 +88,7 @@ class Snapshot:
         Raises:
             KeyError, ValueError: ``run_state`` is not the stored form of a run.
         """
-        return RunState.from_dict(copy_value(self.run_state))
+        return RunState.from_dict(copied(self.run_state))
 
 
 class SnapshotStore(ABC):
@@ -266,7 +266,7 @@ def _from_dict(data: Mapping[str, Any]) -> Snapshot:
 
 
 def _copy(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, tags=[*snapshot.tags], run_state=copy_value(snapshot.run_state))
+    return replace(snapshot, tags=[*snapshot.tags], run_state=copied(snapshot.run_state))
 
 
 def answers(
