@@ -91,6 +91,7 @@ def test_tail_and_full(stores: Stores, options: dict[str, Any], expected: list[i
     assert [item["record"]["step_id"] for item in ledger["items"]] == [f"s{n - 1}" for n in expected]
 
 
+@pytest.mark.weakness("spec/01 §19.22")
 def test_a_tail_does_not_read_the_whole_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     stores = Stores(InMemoryRunStore(), InMemoryLedgerStore())
     stores.run()
@@ -184,6 +185,7 @@ def test_large_leaves_become_artifacts(stores: Stores) -> None:
     assert export(stores)["input_data"]["big"] == [limit + "."]
 
 
+@pytest.mark.weakness("spec/01 §19.22")
 def test_a_bundle_shares_nothing_with_the_stores(stores: Stores) -> None:
     stores.run(vars={"x": [1]})
     stores.record(result={"list": [1]})

@@ -70,6 +70,7 @@ def test_zero_attempts_count_as_one(kernel: Kernel) -> None:
     assert state.error == "Effect failed after 1 attempts: no 1"
 
 
+@pytest.mark.weakness("spec/01 §19.13")
 @pytest.mark.parametrize("command", ["pause", "cancel"])
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_no_further_attempt_of_a_stopped_run(
@@ -121,6 +122,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.weakness("spec/01 §19.13")
 def test_attempts_of_a_lost_process_count(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(seconds: float) -> None:
         raise Killed

@@ -51,6 +51,7 @@ class Slow:
         return EffectOutcome.completed({"n": len(self.calls)})
 
 
+@pytest.mark.weakness("spec/01 §19.4")
 def test_concurrent_ticks_execute_an_effect_once(kernel: Kernel) -> None:
     calls: list[str] = []
     both = threading.Event()
@@ -90,6 +91,7 @@ def test_a_loser_gets_the_current_state_at_once(kernel: Kernel) -> None:
     assert len(slow.calls) == 1
 
 
+@pytest.mark.weakness("spec/01 §19.4")
 def test_concurrent_resumes_have_one_winner(kernel: Kernel) -> None:
     workflow = flow(a=asks(EffectType.ASK_USER, {"prompt": "?"}), done=done)
     for _ in range(5):
@@ -153,6 +155,7 @@ def test_whoever_unpauses_a_run_finds_it_free(kernel: Kernel, monkeypatch: pytes
     assert kernel.kinds(run_id).count("completion") == 1
 
 
+@pytest.mark.weakness("spec/01 §19.4")
 def test_a_cancelled_run_is_never_overwritten(kernel: Kernel) -> None:
     """Cancels at arbitrary moments of a busy run: it ends cancelled and stays so, or had ended before."""
     workflow = flow(a=loop(EffectType.ANSWER_USER, lambda n: {"message": n}, times=30))

@@ -59,6 +59,7 @@ def end(kernel: Kernel, workflow: WorkflowSpec, run_id: str) -> None:
         kernel.tick(workflow, run_id)
 
 
+@pytest.mark.weakness("spec/01 §19.5")
 @pytest.mark.weakness("spec/02 D-4")
 @pytest.mark.parametrize(
     ("ending", "point"),
@@ -112,6 +113,7 @@ def test_nothing_to_repair(kernel: Kernel) -> None:
         kernel.runtime.repair_ledger("nope")
 
 
+@pytest.mark.weakness("spec/01 §19.5")
 def test_resume_record_and_checkpoint_belong_together(kernel: Kernel) -> None:
     """Where the store can: no phantom resume record of a resume that did not happen."""
     workflow = flow(a=asks(EffectType.ASK_USER, {"prompt": "?"}), done=done)

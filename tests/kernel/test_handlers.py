@@ -147,6 +147,7 @@ def test_any_object_with_the_fields_of_an_outcome_will_do(kernel: Kernel) -> Non
     assert kernel.go(WORKFLOW).output == {"out": {"a": 1}}
 
 
+@pytest.mark.weakness("spec/01 §19.6")
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -206,6 +207,7 @@ def test_handler_knows_its_attempt(kernel: Kernel) -> None:
     assert seen == [(state.run_id, 1, key, False)]
 
 
+@pytest.mark.weakness("spec/01 §19.6")
 def test_payload_without_json_form_fails_the_run_durably(kernel: Kernel) -> None:
     calls: list[Any] = []
     kernel.use(effect_handlers={LLM: lambda run, effect: calls.append(effect)})
@@ -224,6 +226,7 @@ def test_payload_that_is_no_object_counts_as_empty(kernel: Kernel) -> None:
     assert state.error == "Effect failed after 1 attempts: ask_user requires payload.prompt"
 
 
+@pytest.mark.weakness("spec/01 §19.6")
 @pytest.mark.parametrize("stores", ["memory", "sqlite"], indirect=True)
 @pytest.mark.parametrize("result", [{"x": object()}, {"x": float("nan")}])
 def test_result_that_cant_be_stored_fails_the_run_durably(kernel: Kernel, result: Any) -> None:

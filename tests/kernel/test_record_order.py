@@ -138,6 +138,7 @@ def test_cancel(recorded: Kernel, recorder: Recorder) -> None:
     assert recorder.take() == ["S(cancelled, a)", "status cancelled"]
 
 
+@pytest.mark.weakness("spec/01 §19.16")
 def test_pause_and_unpause_add_a_control_record(recorded: Kernel, recorder: Recorder) -> None:
     run_id = recorded.start(flow(a=ASK, done=done))
     recorder.take()
@@ -153,6 +154,7 @@ def test_limits_write_a_checkpoint_only(recorded: Kernel, recorder: Recorder) ->
     assert recorder.take() == ["S(running, a)"]
 
 
+@pytest.mark.weakness("spec/01 §19.12")
 def test_due_timer_is_one_durable_transition(recorded: Kernel, recorder: Recorder) -> None:
     until = recorded.clock.iso(hours=1)
     workflow = flow(a=asks(EffectType.WAIT_UNTIL, {"until": until}), done=done)

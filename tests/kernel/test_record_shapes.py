@@ -204,6 +204,7 @@ def test_pause_record_says_why(kernel: Kernel) -> None:
     assert (record["status"], record["idempotency_key"]) == ("completed", None)
 
 
+@pytest.mark.weakness("spec/01 §19.10")
 def test_ledger_keeps_what_was_true_when_it_was_written(kernel: Kernel) -> None:
     """What a handler does to its payload or its result afterwards reaches neither ledger nor run."""
     kept: dict[str, Any] = {"items": [1]}
@@ -224,6 +225,7 @@ def test_ledger_keeps_what_was_true_when_it_was_written(kernel: Kernel) -> None:
     assert kernel.state(run_id).vars["out"] == {"items": [1]}
 
 
+@pytest.mark.weakness("spec/01 §19.10")
 def test_result_in_vars_and_in_ledger_are_different_objects(kernel: Kernel) -> None:
     def changes(run: RunState, context: RunContext) -> StepPlan:
         run.vars["out"]["message"] = "changed"

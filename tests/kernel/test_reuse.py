@@ -141,6 +141,7 @@ def test_builtins_are_reused_too(kernel: Kernel, kind: EffectType, payload: dict
     ]
 
 
+@pytest.mark.weakness("spec/01 §19.10")
 def test_reused_results_are_copies(kernel: Kernel) -> None:
     kernel.use(effect_handlers={LLM: lambda run, effect: EffectOutcome.completed({"items": []})})
 
@@ -205,6 +206,7 @@ def test_a_policy_that_raises_raises_out_of_tick(kernel: Kernel, error: Exceptio
     assert kernel.ledger(run_id) == []
 
 
+@pytest.mark.weakness("spec/01 §19.1")
 @pytest.mark.weakness("spec/02 P-1")
 def test_cost_of_the_lookup_does_not_grow_with_the_ledger(kernel: Kernel) -> None:
     """Within one tick the ledger is listed at most once, however many steps are taken."""
@@ -220,6 +222,7 @@ def test_cost_of_the_lookup_does_not_grow_with_the_ledger(kernel: Kernel) -> Non
     assert len(listed) <= 1
 
 
+@pytest.mark.weakness("spec/01 §19.3")
 @pytest.mark.weakness("spec/02 P-3")
 @pytest.mark.parametrize("stores", ["memory", "sqlite"], indirect=True)
 def test_control_reads_are_cheap_where_the_store_has_versions(kernel: Kernel) -> None:

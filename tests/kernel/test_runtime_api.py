@@ -132,6 +132,7 @@ def test_start_replaces_a_runtime_namespace_that_is_no_object(kernel: Kernel, ru
     assert kernel.state(kernel.start(ASK, {"_runtime": runtime_vars})).vars["_runtime"] == {}
 
 
+@pytest.mark.weakness("spec/01 §19.21")
 def test_start_shares_nothing_with_its_caller(kernel: Kernel) -> None:
     given = {"_runtime": {}, "nested": {"a": 1}}
     kernel.use(config=RuntimeConfig(provider="p"))

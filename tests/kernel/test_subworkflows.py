@@ -69,6 +69,7 @@ def test_child_of_a_parent_without_session_has_none(kernel: Kernel) -> None:
     assert child_of(kernel, kernel.go(parent()).run_id).session_id is None
 
 
+@pytest.mark.weakness("spec/01 §19.21")
 def test_vars_of_the_child_are_its_own(kernel: Kernel) -> None:
     given = {"nested": {"a": 1}}
     state = run_parent(kernel, ends({}), vars=given)
@@ -110,6 +111,7 @@ def test_child_that_fails(kernel: Kernel) -> None:
     )
 
 
+@pytest.mark.weakness("spec/01 §19.6")
 def test_child_that_raises_does_not_stay_running(kernel: Kernel) -> None:
     def raises(run: RunState, context: RunContext) -> StepPlan:
         raise RuntimeError("bad node")
@@ -121,6 +123,7 @@ def test_child_that_raises_does_not_stay_running(kernel: Kernel) -> None:
     assert kernel.kinds(child.run_id) == ["status failed"]
 
 
+@pytest.mark.weakness("spec/01 §19.7")
 def test_child_with_many_steps_is_no_failure(kernel: Kernel) -> None:
     child = flow("child", a=loop(EffectType.ANSWER_USER, lambda n: {"message": n}, times=150))
     assert run_parent(kernel, child).vars["out"]["output"] == {"visits": 150}
@@ -356,6 +359,7 @@ def recursive(kernel: Kernel, limit: int) -> list[RunState]:
     return states
 
 
+@pytest.mark.weakness("spec/01 §19.8")
 @pytest.mark.parametrize("limit", [0, 1, 3])
 def test_depth_is_limited(kernel: Kernel, limit: int) -> None:
     states = recursive(kernel, limit)
@@ -367,6 +371,7 @@ def test_depth_is_limited(kernel: Kernel, limit: int) -> None:
     )
 
 
+@pytest.mark.weakness("spec/01 §19.8")
 @pytest.mark.parametrize("stores", ["memory", "sqlite"], indirect=True)
 def test_default_depth_does_not_exhaust_the_stack(kernel: Kernel) -> None:
     states = recursive(kernel, RuntimeConfig().max_subworkflow_depth)

@@ -35,6 +35,7 @@ def test_time_that_is_past_completes_at_once(kernel: Kernel, text: str) -> None:
     assert kernel.go(until(text)).output == {"out": {"until": text, "ready": True}}
 
 
+@pytest.mark.weakness("spec/01 §19.11")
 @pytest.mark.weakness("spec/02 S-9")
 @pytest.mark.parametrize(
     "text",
@@ -67,6 +68,7 @@ def test_time_is_required(kernel: Kernel, text: Any) -> None:
     assert error == "Effect failed after 1 attempts: wait_until requires payload.until (ISO timestamp)"
 
 
+@pytest.mark.weakness("spec/01 §19.11")
 @pytest.mark.parametrize("text", ["garbage", "2026-13-01T00:00:00Z", 5])
 def test_time_that_cant_be_read_fails_instead_of_never_firing(kernel: Kernel, text: Any) -> None:
     error = kernel.go(until(text)).error or ""
@@ -125,6 +127,7 @@ def test_stored_time_that_cant_be_read_fails_the_run_when_it_is_looked_at(kernel
     assert kernel.kinds(state.run_id)[2:] == ["failed resume", "status failed"]
 
 
+@pytest.mark.weakness("spec/01 §19.12")
 def test_one_of_many_wakes_a_timer(kernel: Kernel) -> None:
     runs: list[str] = []
 

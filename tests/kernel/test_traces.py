@@ -167,6 +167,7 @@ def test_nodes_see_traces_of_the_steps_before(kernel: Kernel) -> None:
     assert seen == [[], ["1"], ["1", "2"], ["1", "2", "3"]]
 
 
+@pytest.mark.weakness("spec/01 §19.2")
 def test_checkpoint_does_not_grow_with_the_steps(kernel: Kernel) -> None:
     def size_after(steps: int) -> int:
         long = "x" * 1000
