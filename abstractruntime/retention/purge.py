@@ -16,7 +16,7 @@ from abstractruntime.storage.snapshots import SnapshotStore
 from .commands import PurgeableCommandStore, read_by_all, remove_commands
 from .policy import RetentionPolicy, before
 from .report import PurgeReport
-from .stores import EventInbox, PurgedStores
+from .stores import EventInbox, PurgedStores, Tree
 
 __all__ = ["EventInbox", "purge"]
 
@@ -26,8 +26,6 @@ EVENTS_AT_ONCE = 1000
 MAX_RUNS_AT_ONCE = 1000
 MAX_SECONDS_AT_ONCE = 0.25
 """A transaction ends after so many runs, or so long; a tree is never divided by this."""
-
-Tree = list[RunMark]
 
 
 def purge(
@@ -135,8 +133,7 @@ class _Purge:
         """Deal with the first of these trees, as many as fit in one transaction; how many."""
         chosen = self._within_bounds(trees)
         if self.report.dry_run:
-            for tree in chosen:
-                self.report.add(self.stores.count(tree))
+            self.report.add(self.stores.count(_ids(chosen)))
             return len(chosen)
         try:
             return self._remove_together(chosen)
@@ -165,22 +162,22 @@ class _Purge:
         return chosen
 
     def _remove_together(self, trees: Sequence[Tree]) -> int:
-        done = PurgeReport()
+        stores, done = self.stores, PurgeReport()
         gone: list[str] = []
-        dealt_with = 0
         end = monotonic() + MAX_SECONDS_AT_ONCE
-        with self.stores.together():
-            for tree in trees:
-                dealt_with += 1
-                if self.stores.still_as_listed(tree):
-                    done.add(self.stores.count(tree))
-                    self.stores.remove_payloads(tree)
-                    gone += [member.run_id for member in tree]
-                if monotonic() > end:
+        with stores.together():
+            untouched = stores.untouched(trees)
+            for part in [[tree] for tree in untouched] if stores.has_slow_payloads() else [untouched]:
+                if gone and monotonic() > end:
+                    trees = trees[: trees.index(part[0])]
                     break
-            self.stores.remove_runs(gone)
+                run_ids = _ids(part)
+                done.add(stores.count(run_ids))
+                stores.remove_payloads(run_ids)
+                gone += run_ids
+            stores.remove_runs(gone)
         self.report.add(done)
-        return dealt_with
+        return len(trees)
 
     def remove_events(self, inbox: EventInbox, added_before: float) -> None:
         if self.report.dry_run:
@@ -188,3 +185,7 @@ class _Purge:
             return
         while removed := inbox.delete_expired_events(added_before=added_before, limit=EVENTS_AT_ONCE):
             self.report.events += removed
+
+
+def _ids(trees: Sequence[Tree]) -> list[str]:
+    return [member.run_id for tree in trees for member in tree]

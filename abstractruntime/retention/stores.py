@@ -10,15 +10,17 @@ from abstractruntime.core import faults
 from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.storage.artifact_base import ArtifactStore
 from abstractruntime.storage.forwarding import stores_inside
-from abstractruntime.storage.observable import count_records
+from abstractruntime.storage.observable import count_records_many
 from abstractruntime.storage.run_trees import RunMark
 from abstractruntime.storage.snapshots import SnapshotStore
 
 from .report import PurgeReport
 
-__all__ = ["EventInbox", "PurgedStores"]
+__all__ = ["EventInbox", "PurgedStores", "Tree"]
 
 _SNAPSHOTS_AT_ONCE = 100
+
+Tree = list[RunMark]
 
 
 @runtime_checkable
@@ -63,40 +65,40 @@ class PurgedStores:
         atomic: Callable[[], AbstractContextManager[object]] | None = getattr(self.runs, "atomic", None)
         return nullcontext() if atomic is None or self._lock_ended is None else atomic()
 
-    def still_as_listed(self, tree: Sequence[RunMark]) -> bool:
-        """Whether nobody has touched the tree since it was listed. In a transaction nobody can, from here
-        on."""
-        listed = {mark.run_id: mark.updated_at for mark in tree}
-        if self._lock_ended is not None:
-            return self._lock_ended([*listed]) == listed
-        for run_id, updated_at in listed.items():
-            run = self.runs.load(run_id)
-            if run is None or not run.is_terminal or run.updated_at != updated_at:
-                return False
-        return True
+    def untouched(self, trees: Sequence[Tree]) -> list[Tree]:
+        """Those of the trees that nobody has touched since they were listed. In a transaction, from here on
+        nobody can."""
+        listed = [mark for tree in trees for mark in tree]
+        found = self._ended([mark.run_id for mark in listed])
+        return [tree for tree in trees if all(found.get(run_id) == at for at, run_id, _ in tree)]
 
-    def count(self, tree: Sequence[RunMark]) -> PurgeReport:
-        """What the tree has."""
-        part = PurgeReport(runs=len(tree))
-        for _, run_id, _ in tree:
-            part.records += count_records(self.ledgers, run_id)
-            if self.artifacts is not None:
-                found = self.artifacts.list_by_run(run_id)
-                part.artifacts += len(found)
-                part.artifact_bytes += sum(metadata.size_bytes for metadata in found)
-            if self.snapshots is not None:
-                part.snapshots += len(self.snapshots.list(run_id=run_id, limit=2**31))
+    def _ended(self, run_ids: Sequence[str]) -> dict[str, str]:
+        if self._lock_ended is not None:
+            return self._lock_ended(run_ids)
+        runs = [self.runs.load(run_id) for run_id in run_ids]
+        return {run.run_id: run.updated_at for run in runs if run is not None and run.is_terminal}
+
+    def count(self, run_ids: Sequence[str]) -> PurgeReport:
+        """What these runs have."""
+        part = PurgeReport(runs=len(run_ids))
+        part.records = sum(count_records_many(self.ledgers, run_ids).values())
+        if self.artifacts is not None:
+            part.artifacts, part.artifact_bytes = _measure(self.artifacts, run_ids)
+        if self.snapshots is not None:
+            part.snapshots = _count_snapshots(self.snapshots, run_ids)
         return part
 
-    def remove_payloads(self, tree: Sequence[RunMark]) -> None:
-        """Artifacts and snapshots of the tree."""
-        for _, run_id, _ in tree:
-            if self.artifacts is not None:
-                self.artifacts.delete_by_run(run_id)
-            while self.snapshots is not None:
-                found = self.snapshots.list(run_id=run_id, limit=_SNAPSHOTS_AT_ONCE)
-                if not sum(self.snapshots.delete(snapshot.snapshot_id) for snapshot in found):
-                    break
+    def has_slow_payloads(self) -> bool:
+        """Whether artifacts or snapshots are removed run by run, perhaps far away."""
+        stores = (self.artifacts, self.snapshots)
+        return any(store is not None and not hasattr(store, "delete_by_runs") for store in stores)
+
+    def remove_payloads(self, run_ids: Sequence[str]) -> None:
+        """Artifacts and snapshots of these runs."""
+        if self.artifacts is not None:
+            _delete_artifacts(self.artifacts, run_ids)
+        if self.snapshots is not None:
+            _delete_snapshots(self.snapshots, run_ids)
         faults.hit("purge.payloads_removed")
 
     def remove_runs(self, run_ids: Sequence[str]) -> None:
@@ -132,3 +134,42 @@ def _delete_all(store: Any, run_ids: Sequence[str], step: str | None = None) -> 
         store.delete(run_id)
         if step is not None:
             faults.hit(step)
+
+
+# Stores that know many runs at once have ``measure_runs``, ``count_of_runs`` and ``delete_by_runs``; others
+# are asked run by run.
+
+
+def _measure(artifacts: ArtifactStore, run_ids: Sequence[str]) -> tuple[int, int]:
+    measure: Callable[[Sequence[str]], tuple[int, int]] | None = getattr(artifacts, "measure_runs", None)
+    if measure is not None:
+        return measure(run_ids)
+    sizes = [each.size_bytes for run_id in run_ids for each in artifacts.list_by_run(run_id)]
+    return len(sizes), sum(sizes)
+
+
+def _delete_artifacts(artifacts: ArtifactStore, run_ids: Sequence[str]) -> None:
+    delete: Callable[[Sequence[str]], int] | None = getattr(artifacts, "delete_by_runs", None)
+    if delete is not None:
+        delete(run_ids)
+        return
+    for run_id in run_ids:
+        artifacts.delete_by_run(run_id)
+
+
+def _count_snapshots(snapshots: SnapshotStore, run_ids: Sequence[str]) -> int:
+    count: Callable[[Sequence[str]], int] | None = getattr(snapshots, "count_of_runs", None)
+    if count is not None:
+        return count(run_ids)
+    return sum(len(snapshots.list(run_id=run_id, limit=2**31)) for run_id in run_ids)
+
+
+def _delete_snapshots(snapshots: SnapshotStore, run_ids: Sequence[str]) -> None:
+    delete: Callable[[Sequence[str]], int] | None = getattr(snapshots, "delete_by_runs", None)
+    if delete is not None:
+        delete(run_ids)
+        return
+    for run_id in run_ids:
+        while found := snapshots.list(run_id=run_id, limit=_SNAPSHOTS_AT_ONCE):
+            for snapshot in found:
+                snapshots.delete(snapshot.snapshot_id)

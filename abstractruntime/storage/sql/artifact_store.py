@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from abstractruntime.core.models import utc_now_iso
@@ -19,6 +19,7 @@ from ..artifact_base import (
 )
 from ..artifact_ids import compute_artifact_id, compute_blob_id, validate_artifact_id
 from ..json_text import decode, encode
+from . import deletion
 from .driver import Session
 from .engine import Database
 from .inbox import lock_keys
@@ -153,6 +154,14 @@ class SqlArtifactStore(ArtifactStore):
         """See `ArtifactStore.delete_by_run`; in one statement."""
         with self._database.transaction() as session:
             return session.execute(_DELETE_OF_RUN, {"run_id": run_id}).rowcount
+
+    def delete_by_runs(self, run_ids: Sequence[str]) -> int:
+        """Remove the artifacts of these runs in one transaction; how many there were."""
+        return deletion.delete_artifacts(self._database, run_ids)
+
+    def measure_runs(self, run_ids: Sequence[str]) -> tuple[int, int]:
+        """How many artifacts these runs have, and their size in bytes."""
+        return deletion.measure_artifacts(self._database, run_ids)
 
     def list_by_run(self, run_id: str) -> list[ArtifactMetadata]:
         """The run's artifacts, oldest first. Damaged ones are left out and reported in the log."""

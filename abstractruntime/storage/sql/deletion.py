@@ -18,10 +18,14 @@ from .engine import Database
 
 __all__ = [
     "count_expired_events",
+    "count_snapshots",
+    "delete_artifacts",
     "delete_expired_events",
     "delete_ledgers",
     "delete_runs",
+    "delete_snapshots",
     "lock_ended",
+    "measure_artifacts",
     "oldest_roots",
     "trees",
 ]
@@ -75,6 +79,12 @@ _DELETE_RUNS = _by_ids("DELETE FROM runs WHERE run_id = {ids}")
 _DELETE_RECORDS = _by_ids("DELETE FROM ledger WHERE run_id = {ids}")
 _DELETE_HEADS = _by_ids("DELETE FROM ledger_heads WHERE run_id = {ids}")
 _RESET_HEADS = _by_ids("UPDATE runs SET ledger_seq = 0 WHERE run_id = {ids} AND ledger_seq > 0")
+_MEASURE_ARTIFACTS = _by_ids(
+    "SELECT count(*), COALESCE(sum(size_bytes), 0) FROM artifacts WHERE run_id = {ids}"
+)
+_DELETE_ARTIFACTS = _by_ids("DELETE FROM artifacts WHERE run_id = {ids}")
+_COUNT_SNAPSHOTS = _by_ids("SELECT count(*) FROM snapshots WHERE run_id = {ids}")
+_DELETE_SNAPSHOTS = _by_ids("DELETE FROM snapshots WHERE run_id = {ids}")
 # An event that has not expired may still be consumed, however old it is.
 _EXPIRED = "expires_at <= {now} AND added_at < :added_before"
 _COUNT_EVENTS = sql.statement(f"SELECT count(*) FROM events WHERE {_EXPIRED}")
@@ -143,6 +153,39 @@ def delete_ledgers(session: Session, run_ids: Sequence[str]) -> int:
         session.execute(_DELETE_HEADS, ids)
         removed += session.execute(_DELETE_RECORDS, ids).rowcount
     return removed
+
+
+def measure_artifacts(database: Database, run_ids: Sequence[str]) -> tuple[int, int]:
+    """How many artifacts the runs have, and the sum of their sizes in bytes."""
+    found = [_row(database, _MEASURE_ARTIFACTS, part) for part in _parts(run_ids)]
+    return sum(int(count) for count, _ in found), sum(int(size) for _, size in found)
+
+
+def delete_artifacts(database: Database, run_ids: Sequence[str]) -> int:
+    """Remove the runs' artifacts (their contents stay until gc); how many there were."""
+    return _delete(database, _DELETE_ARTIFACTS, run_ids)
+
+
+def count_snapshots(database: Database, run_ids: Sequence[str]) -> int:
+    """How many snapshots there are of the runs."""
+    return sum(int(_row(database, _COUNT_SNAPSHOTS, part)[0]) for part in _parts(run_ids))
+
+
+def delete_snapshots(database: Database, run_ids: Sequence[str]) -> int:
+    """Remove the runs' snapshots; how many there were."""
+    return _delete(database, _DELETE_SNAPSHOTS, run_ids)
+
+
+def _row(database: Database, query: sql.Statement, run_ids: Sequence[str]) -> Sequence[int]:
+    row: Sequence[int] = database.read(
+        lambda session: session.execute(query, _ids(session, run_ids)).fetchone()
+    )
+    return row
+
+
+def _delete(database: Database, statement: sql.Statement, run_ids: Sequence[str]) -> int:
+    with database.transaction() as session:
+        return sum(session.execute(statement, _ids(session, part)).rowcount for part in _parts(run_ids))
 
 
 def count_expired_events(database: Database, *, added_before: float) -> int:

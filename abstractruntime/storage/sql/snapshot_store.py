@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from abstractruntime.core.models import utc_now_iso
@@ -11,6 +11,7 @@ from abstractruntime.core.models import utc_now_iso
 from ..file_names import checked_id
 from ..json_text import decode, encode
 from ..snapshots import CorruptSnapshotError, Snapshot, SnapshotStore, answers
+from . import deletion
 from .engine import Database
 from .statements import statement
 
@@ -85,6 +86,14 @@ class SqlSnapshotStore(SnapshotStore):
         params = {"snapshot_id": checked_id(snapshot_id, "snapshot_id")}
         with self._database.transaction() as session:
             return session.execute(_DELETE, params).rowcount > 0
+
+    def delete_by_runs(self, run_ids: Sequence[str]) -> int:
+        """Remove all snapshots of these runs in one transaction; how many there were."""
+        return deletion.delete_snapshots(self._database, run_ids)
+
+    def count_of_runs(self, run_ids: Sequence[str]) -> int:
+        """How many snapshots there are of these runs."""
+        return deletion.count_snapshots(self._database, run_ids)
 
     def list(
         self,
