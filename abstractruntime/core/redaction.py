@@ -70,6 +70,7 @@ _READ_ONLY = frozenset(
         "version_of",
         "atomic",
         "list_runs",
+        "list_due",
         "list_due_wait_until",
         "list_children",
         "list_run_index",

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from abstractruntime.core.control import is_paused
 from abstractruntime.core.errors import UnknownWorkflowError
-from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.models import RunStatus
 from abstractruntime.core.times import parse_time
 from abstractruntime.storage.base import DEFAULT_LIMIT, QueryableRunStore
+from abstractruntime.storage.due_runs import DueRun, DueRunStore
 
 from ._turns import Report, Turn, TurnKind, Turns
 from .registry import WorkflowRegistry
@@ -18,6 +19,7 @@ __all__ = ["Search"]
 
 _UNBOUNDED = 2**31 - 1
 _WIDER = 4
+_PAGE = 1000
 
 
 class Search:
@@ -43,41 +45,59 @@ class Search:
         Args:
             patient: runs of unregistered workflows are reported with rests in between, not each time.
         """
-        for run in self._all_due(now_iso):
+        for run_id, workflow_id in self._all_due(now_iso):
             if room <= 0:
                 return
-            if is_paused(run) or self._is_busy(run.run_id):
+            if self._is_busy(run_id):
                 continue
-            workflow = self._registry.get(run.workflow_id)
+            workflow = self._registry.get(workflow_id)
             if workflow is None:
-                self._unregistered(run, patient=patient)
-            elif not self._turns.backoff.rests(run.run_id):
+                self._unregistered(run_id, workflow_id, patient=patient)
+            elif not self._turns.backoff.rests(run_id):
                 room -= 1
-                yield Turn(run.run_id, workflow, TurnKind.WAKE)
+                yield Turn(run_id, workflow, TurnKind.WAKE)
 
-    def _all_due(self, now_iso: str) -> Iterator[RunState]:
-        """All due runs. The store has no offset, so the window grows as long as it is (nearly) full: a
-        damaged row may be missing from it."""
+    def _all_due(self, now_iso: str) -> Iterator[tuple[str, str]]:
+        """All due runs and their workflows: the contract's first page of timers; then, where the store tells
+        them without reading them, the others and the time-outs, earliest first."""
+        if not isinstance(self._store, DueRunStore):
+            yield from self._timers(now_iso, DEFAULT_LIMIT, _UNBOUNDED)
+            return
         passed: set[str] = set()
-        limit = DEFAULT_LIMIT
+        for run_id, workflow_id in self._timers(now_iso, DEFAULT_LIMIT, DEFAULT_LIMIT):
+            passed.add(run_id)
+            yield run_id, workflow_id
+        last: DueRun | None = None
         while True:
+            page = self._store.list_due(now_iso=now_iso, after=last, limit=_PAGE)
+            for last in page:
+                if last.run_id not in passed:
+                    yield last.run_id, last.workflow_id
+            if len(page) < _PAGE:
+                return
+
+    def _timers(self, now_iso: str, limit: int, widest: int) -> Iterator[tuple[str, str]]:
+        """What the contract's query tells. It has no offset, so the window grows as long as it is (nearly)
+        full: a damaged row may be missing from it."""
+        passed: set[str] = set()
+        while limit <= widest:
             runs = self._store.list_due_wait_until(now_iso=now_iso, limit=limit)
             news = [run for run in runs if run.run_id not in passed]
             passed.update(run.run_id for run in news)
-            yield from news
+            yield from ((run.run_id, run.workflow_id) for run in news if not is_paused(run))
             if not news or 2 * len(runs) < limit:
                 return
             limit *= _WIDER
 
-    def _unregistered(self, run: RunState, *, patient: bool) -> None:
-        key = _unregistered_key(run.run_id)
+    def _unregistered(self, run_id: str, workflow_id: str, *, patient: bool) -> None:
+        key = _unregistered_key(run_id)
         if patient and self._turns.backoff.rests(key):
             return
         self._turns.backoff.failed(key)
         error = UnknownWorkflowError(
-            f"Workflow '{run.workflow_id}' is not registered. Register it before starting the scheduler."
+            f"Workflow '{workflow_id}' is not registered. Register it before starting the scheduler."
         )
-        self._report.failed(run.run_id, error)
+        self._report.failed(run_id, error)
 
     def left(self) -> Iterator[Turn]:
         """Runs that this scheduler left RUNNING: they used up their steps, or raised and have rested."""

@@ -34,6 +34,7 @@ RUN_OPTIONS = frozenset(
         "atomic",
         "delete",
         "delete_many",
+        "list_due",
         "list_oldest_roots",
         "list_trees",
         "lock_ended",

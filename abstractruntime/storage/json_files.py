@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from weakref import WeakValueDictionary
 
 from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.waiters import event_keys_of
 
 from .base import DEFAULT_LIMIT, RunStore
 from .driver_locks import driver_locks
+from .due_runs import DueRun, due_page
 from .file_names import checked_id, is_file_id
 from .jsonl_ledger import JsonlLedgerStore
 from .replaced_files import content_version, make_private_dir, put_in_place, sync_dir, written_beside
 from .run_files import id_in_name, name_of, read_run, run_text
-from .run_files_index import Row, RunFilesIndex
+from .run_files_index import OWN_FIELDS, Row, RunFilesIndex, file_row
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
 from .run_trees import RunMark, RunTrees, check_ended, oldest_roots, trees_of
 
@@ -86,7 +89,7 @@ class JsonFileRunStore(RunStore):
             return version
 
         try:
-            return self._index.save(run_id, write, index_row(run))
+            return self._index.save(run_id, write, file_row(run))
         finally:
             if temporary is not None:
                 os.unlink(temporary)
@@ -177,6 +180,30 @@ class JsonFileRunStore(RunStore):
 
         return self._loaded(self._index.due(now), is_due, wanted_rows(limit))
 
+    def list_due(
+        self, *, now_iso: str, after: DueRun | None = None, limit: int = DEFAULT_LIMIT
+    ) -> list[DueRun]:
+        """See `due_runs.DueRunStore.list_due`."""
+        return due_page(self._index.wakes(), now_iso, after, limit)
+
+    def list_waiting_on(self, *, wait_keys: Iterable[str]) -> list[RunState]:
+        """All runs that wait for an event with one of these keys, newest update first."""
+        wanted = set(wait_keys)
+        candidates = self._index.waiting_on(wanted)
+        found = self._loaded(
+            candidates, lambda run: not wanted.isdisjoint(event_keys_of(run)), len(candidates)
+        )
+        return sorted(found, key=lambda run: (run.updated_at or "", run.run_id), reverse=True)
+
+    def list_wait_keys(self, *, prefix: str) -> list[str]:
+        """All event keys with this beginning that some run waits for."""
+        known = self._index.wait_keys(prefix)
+        if known is not None:
+            return known
+        waiting = self.list_runs(status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=sys.maxsize)
+        keys = dict.fromkeys(key for run in waiting for key in event_keys_of(run))
+        return [key for key in keys if key.startswith(prefix)]
+
     def list_children(self, *, parent_run_id: str, status: RunStatus | None = None) -> list[RunState]:
         """See `QueryableRunStore.list_children`. The first call reads all runs once."""
         if not parent_run_id.strip():
@@ -220,7 +247,7 @@ class JsonFileRunStore(RunStore):
         for file_id in self._newest_first(matches):
             row = self._index.current(file_id)
             if row is not None and matches(row):
-                found.append(dict(row))
+                found.append({name: value for name, value in row.items() if name not in OWN_FIELDS})
                 if len(found) == index_limit(limit):
                     break
         return found

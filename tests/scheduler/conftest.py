@@ -1,4 +1,4 @@
-"""Every scheduler test runs on the in-memory stores and on a SQLite file, with a clock of its own."""
+"""Every scheduler test runs in memory, on files and on a SQLite file, with a clock of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from abstractruntime import (
     InMemoryLedgerStore,
     InMemoryRunStore,
+    JsonFileRunStore,
+    JsonlLedgerStore,
     Runtime,
     Scheduler,
     SqliteDatabase,
@@ -73,12 +75,15 @@ class Bench:
             scheduler.stop()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "files"])
 def open_stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], tuple[Any, Any]]]:
     """Opens the same runs again: what a second host on the same data does."""
     if request.param == "memory":
         stores = InMemoryRunStore(), InMemoryLedgerStore()
         yield lambda: stores
+        return
+    if request.param == "files":
+        yield lambda: (JsonFileRunStore(tmp_path), JsonlLedgerStore(tmp_path))
         return
     opened: list[SqliteDatabase] = []
 

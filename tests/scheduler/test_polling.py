@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from abstractruntime import RunState, RunStatus, Runtime, Scheduler, WorkflowRegistry
+from abstractruntime import EffectType, RunState, RunStatus, Runtime, Scheduler, WorkflowRegistry
 from abstractruntime.core.times import to_iso
+from tests.kernel.flows import asks, done, flow
 
 from .conftest import Bench
 from .flows import listener, long_one, timer
@@ -127,6 +128,69 @@ def test_paused_and_unregistered_runs_at_the_front_block_nobody(bench: Bench) ->
     assert scheduler.poll_once() == 1
     assert bench.runtime.get_state(last.run_id).status is RunStatus.COMPLETED
     assert scheduler.stats.runs_failed == 60
+
+
+@pytest.mark.weakness("spec/02 S-10")
+def test_a_poll_reads_one_page_of_those_that_it_can_not_drive(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(250):
+        bench.runtime.pause_run(bench.go(timer(bench.inside(1), workflow_id="paused")).run_id)
+    last = bench.go(timer(bench.inside(2)))
+    bench.clock.skip(3)
+    asked: list[int] = []
+    search = bench.runtime.run_store.list_due_wait_until
+
+    def counted(*, now_iso: str, limit: int = 100) -> Any:
+        asked.append(limit)
+        return search(now_iso=now_iso, limit=limit)
+
+    monkeypatch.setattr(bench.runtime.run_store, "list_due_wait_until", counted)
+    assert bench.scheduler().poll_once() == 1
+    assert bench.runtime.get_state(last.run_id).status is RunStatus.COMPLETED
+    assert asked == [100]
+
+
+@pytest.mark.weakness("spec/02 S-10")
+def test_a_store_of_the_contract_is_searched_to_its_end(bench: Bench) -> None:
+    inner = bench.runtime.run_store
+
+    class OnlyTheContract:
+        save, load = inner.save, inner.load
+        list_runs, list_children = inner.list_runs, inner.list_children
+        list_due_wait_until = inner.list_due_wait_until
+
+    plain = Bench(OnlyTheContract(), bench.runtime.ledger_store, bench.clock)
+    for _ in range(120):
+        plain.runtime.pause_run(plain.go(timer(plain.inside(1), workflow_id="paused")).run_id)
+    last = plain.go(timer(plain.inside(2)))
+    plain.clock.skip(3)
+    assert plain.scheduler().poll_once() == 1
+    assert plain.runtime.get_state(last.run_id).status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [(EffectType.WAIT_EVENT, {"name": "go"}), (EffectType.ASK_USER, {"prompt": "Continue?"})],
+)
+def test_a_wait_that_takes_too_long_ends(bench: Bench, kind: EffectType, payload: dict[str, Any]) -> None:
+    patient = bench.go(flow("patient", wait=asks(kind, payload), done=done))
+    hasty = bench.go(flow("hasty", wait=asks(kind, {**payload, "timeout_s": 60}), done=done))
+    event = asks(EffectType.WAIT_EVENT, {"name": "go", "timeout_s": 60})
+    paused = bench.go(flow("paused", wait=event, done=done))
+    bench.runtime.pause_run(paused.run_id)
+    scheduler = bench.scheduler()
+    bench.clock.skip(59)
+    assert scheduler.poll_once() == 0
+    bench.clock.skip(2)
+    assert scheduler.poll_once() == 1
+    out = bench.runtime.get_state(hasty.run_id).output
+    assert out is not None
+    assert out["out"]["timed_out"] is True
+    waiting = [bench.runtime.get_state(run.run_id).status for run in (patient, paused)]
+    assert waiting == [RunStatus.WAITING, RunStatus.WAITING]
+    bench.runtime.resume_run(paused.run_id)
+    assert scheduler.poll_once() == 1
 
 
 @pytest.mark.weakness("spec/02 S-12")

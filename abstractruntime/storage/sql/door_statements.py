@@ -21,9 +21,10 @@ INDEX_COLUMNS = (
 
 _SAVE_RUN = """
 INSERT INTO runs (run_id, workflow_id, status, wait_reason, wait_until, wait_key, parent_run_id, actor_id,
-                  session_id, created_at, updated_at, current_node, run_json, depth, ledger_seq, inserted_at)
+                  session_id, created_at, updated_at, current_node, run_json, due_at, depth, ledger_seq,
+                  inserted_at)
 VALUES (:run_id, :workflow_id, :status, :wait_reason, :wait_until, :wait_key, :parent_run_id, :actor_id,
-        :session_id, :created_at, :updated_at, :current_node, :run_json,
+        :session_id, :created_at, :updated_at, :current_node, :run_json, :due_at,
         COALESCE((SELECT depth + 1 FROM runs p WHERE p.run_id = :parent_run_id), 0),
         COALESCE((SELECT last_seq FROM ledger_heads h WHERE h.run_id = :run_id), 0), {now})
 ON CONFLICT (run_id) DO UPDATE SET
@@ -31,8 +32,8 @@ ON CONFLICT (run_id) DO UPDATE SET
     wait_until = excluded.wait_until, wait_key = excluded.wait_key, parent_run_id = excluded.parent_run_id,
     actor_id = excluded.actor_id, session_id = excluded.session_id, created_at = excluded.created_at,
     updated_at = excluded.updated_at, current_node = excluded.current_node, run_json = excluded.run_json,
-    version = runs.version + 1, wake_at = NULL, due_at = NULL, lease_until = NULL, step_json = NULL,
-    attempts = 0, redeliveries = 0, task = 'tick', hold_reason = NULL
+    version = runs.version + 1, wake_at = NULL, due_at = excluded.due_at, lease_until = NULL,
+    step_json = NULL, attempts = 0, redeliveries = 0, task = 'tick', hold_reason = NULL
 """
 SAVE_RUN = statement(
     _SAVE_RUN, postgresql="WITH gone AS (DELETE FROM wait_keys WHERE run_id = :run_id)" + _SAVE_RUN
@@ -41,7 +42,7 @@ SAVE_RUN = statement(
 SWAP_RUN = statement("""
 UPDATE runs SET status = :status, wait_reason = :wait_reason, wait_until = :wait_until, wait_key = :wait_key,
     current_node = :current_node, updated_at = :updated_at, run_json = :run_json, version = version + 1,
-    wake_at = NULL, due_at = NULL, lease_until = NULL, step_json = NULL, attempts = 0, redeliveries = 0,
+    wake_at = NULL, due_at = :due_at, lease_until = NULL, step_json = NULL, attempts = 0, redeliveries = 0,
     task = 'tick', hold_reason = NULL
 WHERE run_id = :run_id AND version = :version RETURNING version
 """)
@@ -63,6 +64,13 @@ SELECT wait_key FROM (
     SELECT k.wait_key, runs.updated_at FROM wait_keys k JOIN runs ON runs.run_id = k.run_id
     WHERE runs.status = 'waiting' AND runs.wait_reason = 'event'
 ) waits WHERE substr(wait_key, 1, :length) = :prefix GROUP BY wait_key ORDER BY MAX(updated_at) DESC
+""")
+# Runs of this door only: a fleet's have a wake-up of their own.
+DUE_RUNS = statement("""
+SELECT due_at, run_id, workflow_id FROM runs
+WHERE due_at IS NOT NULL AND wake_at IS NULL AND status = 'waiting' AND due_at <= :now
+  AND (due_at, run_id) > (:due, :run_id)
+ORDER BY due_at, run_id LIMIT :limit
 """)
 RUN_TEXT = statement("SELECT run_json FROM runs WHERE run_id = :run_id")
 _RUN_STATUS = "SELECT status FROM runs WHERE run_id = :run_id"

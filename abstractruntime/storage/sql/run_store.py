@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from math import inf
 from typing import Any
 
 from abstractruntime.core.errors import CorruptCheckpointError, InvalidInputError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.times import parse_time
 
 from ..base import DEFAULT_LIMIT, RunStore
 from ..checkpoints import RunFilter
+from ..due_runs import DueRun, wake_time
 from ..run_index import index_limit, stripped, wanted_rows
 from ..run_trees import RunMark, RunTrees, check_ended
 from . import deletion
@@ -49,7 +52,7 @@ class SqlRunStore(RunStore):
             raise InvalidInputError(
                 f"run_id {run.run_id!r} can't be stored: it must be non-empty and without outer blanks"
             )
-        params = run_columns(run)
+        params = {**run_columns(run), "due_at": wake_time(run)}
         if self._database.dialect.name == "postgresql" and not wait_keys(run):
             self._database.write_once(lambda session: session.execute(sql.SAVE_RUN, params))
             return
@@ -64,7 +67,7 @@ class SqlRunStore(RunStore):
         Raises:
             TypeError, InvalidInputError: the state holds something that has no JSON form.
         """
-        params = {**state_columns(run), "version": version}
+        params = {**state_columns(run), "version": version, "due_at": wake_time(run)}
         with self._database.transaction() as session:
             rows = session.execute(sql.SWAP_RUN, params).fetchall()
             if not rows:
@@ -157,6 +160,16 @@ class SqlRunStore(RunStore):
             "wait_until <= :now_iso",
         ]
         return self._runs(conditions, {"now_iso": now_iso.strip()}, "wait_until, run_id", wanted_rows(limit))
+
+    def list_due(
+        self, *, now_iso: str, after: DueRun | None = None, limit: int = DEFAULT_LIMIT
+    ) -> list[DueRun]:
+        """See `due_runs.DueRunStore.list_due`. Runs of a fleet are left to it."""
+        due, run_id = (-inf, "") if after is None else after[:2]
+        now = parse_time(now_iso).timestamp()
+        params = {"now": now, "due": due, "run_id": run_id, "limit": wanted_rows(limit)}
+        rows = self._database.read(lambda session: session.execute(sql.DUE_RUNS, params).fetchall())
+        return [DueRun(*row) for row in rows]
 
     def list_children(self, *, parent_run_id: str, status: RunStatus | None = None) -> list[RunState]:
         """See `QueryableRunStore.list_children`."""

@@ -29,11 +29,12 @@ from sqlalchemy import (
 
 __all__ = ["HEAD", "build_metadata"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision of `migrations/`: what a database made from this metadata is stamped with."""
 
 _WAITS_FOR_EVENT = text("wait_reason = 'event' AND status = 'waiting'")
 _WAKES = text("wake_at IS NOT NULL")
+_DUE = text("due_at IS NOT NULL AND wake_at IS NULL")
 _COMPLETED_WITH_KEY = text("status = 'completed' AND idempotency_key IS NOT NULL")
 
 
@@ -102,6 +103,7 @@ def _runs(metadata: MetaData, dialect: str) -> None:
     if dialect == "postgresql":
         event.listen(runs, "after_create", _leave_room)
     Index("idx_runs_wake", runs.c.wake_at, postgresql_where=_WAKES, sqlite_where=_WAKES)
+    Index("idx_runs_due", runs.c.due_at, runs.c.run_id, postgresql_where=_DUE, sqlite_where=_DUE)
     Index(
         "idx_runs_wait_key",
         runs.c.wait_key,
