@@ -20,11 +20,14 @@ from .command_types import (
 )
 from .json_text import encode
 from .line_files import LineFile, lines_of, object_of, reading, writing
-from .replaced_files import make_private_dir, replacement
+from .replaced_files import make_private_dir, put_in_place, replacement
 
 __all__ = ["JsonFileCommandCursorStore", "JsonlCommandStore"]
 
 logger = logging.getLogger(__name__)
+
+_HEAD = 128
+"""So many bytes of the first command tell it from every other: they hold its id."""
 
 
 class JsonlCommandStore:
@@ -51,6 +54,7 @@ class JsonlCommandStore:
 
     def _forget(self) -> None:
         self._identity: tuple[int, int] | None = None
+        self._head = b""
         self._end = 0
         self._seqs: list[int] = []
         self._spans: list[tuple[int, int]] = []  # where each command of ``_seqs`` is in the file
@@ -97,11 +101,33 @@ class JsonlCommandStore:
                 self._catch_up(file)
             return self._last_seq()
 
+    def delete_through(self, seq: int) -> int:
+        """Remove the commands up to and including ``seq``, but never the newest; how many it were.
+
+        Pass what every consumer has read. The ids of removed commands are forgotten: one that is sent again
+        is accepted again. The file is written anew, so do this now and then, not after each command.
+        """
+        with self._guard:
+            if not self._path.exists():
+                return 0
+            with writing(self._path) as file:
+                self._catch_up(file)
+                start = bisect_right(self._seqs, min(int(seq), self._last_seq() - 1))
+                if start:
+                    kept = b"".join(file.read(*span) + b"\n" for span in self._spans[start:])
+                    # Last under the lock: from here on the name is another file's, with another lock.
+                    with replacement(self._path, kept, fsync=self._fsync) as temporary:
+                        put_in_place(temporary, self._path, fsync=self._fsync)
+                    self._forget()
+        return start
+
     def _last_seq(self) -> int:
         return self._seqs[-1] if self._seqs else 0
 
     def _catch_up(self, file: LineFile) -> None:
-        if file.identity != self._identity or file.end < self._end:
+        # A file that lost its oldest commands is a new one, which may have got the old one's inode number.
+        is_other = file.identity != self._identity or file.end < self._end
+        if is_other or file.read(0, len(self._head)) != self._head:
             self._forget()
             self._identity = file.identity
         if file.end == self._end:
@@ -113,6 +139,7 @@ class JsonlCommandStore:
             else:
                 self._add(command, (start, start + len(line)))
         self._end = file.end
+        self._head = file.read(0, min(_HEAD, file.end))
 
     def _add(self, command: CommandRecord, span: tuple[int, int]) -> None:
         place = bisect_right(self._seqs, command.seq)

@@ -37,6 +37,7 @@ class InMemoryCommandStore:
     def __init__(self) -> None:
         self._lock = Lock()
         self._records: list[CommandRecord] = []
+        self._last_seq = 0
         self._by_id: dict[str, CommandRecord] = {}
 
     def append(self, record: CommandRecord) -> CommandAppendResult:
@@ -46,7 +47,8 @@ class InMemoryCommandStore:
             first = self._by_id.get(command.command_id)
             if first is not None:
                 return duplicate_of(first, command)
-            kept = replace(command, seq=len(self._records) + 1)
+            self._last_seq += 1
+            kept = replace(command, seq=self._last_seq)
             self._records.append(kept)
             self._by_id[kept.command_id] = kept
         return CommandAppendResult(True, False, kept.seq, kept.command_id)
@@ -55,7 +57,7 @@ class InMemoryCommandStore:
         """See `CommandStore.list_after`."""
         after = after or 0
         with self._lock:
-            start = bisect_right(range(1, len(self._records) + 1), after)
+            start = self._position(after)
             found = self._records[start : start + page_size(limit)]
         copies = [replace(record, payload=copied(record.payload)) for record in found]
         return copies, found[-1].seq if found else after
@@ -63,7 +65,20 @@ class InMemoryCommandStore:
     def get_last_seq(self) -> int:
         """See `CommandStore.get_last_seq`."""
         with self._lock:
-            return len(self._records)
+            return self._last_seq
+
+    def delete_through(self, seq: int) -> int:
+        """Remove the commands up to and including ``seq``, but never the newest; how many it were. Their ids
+        are forgotten."""
+        with self._lock:
+            end = self._position(min(int(seq), self._last_seq - 1))
+            for record in self._records[:end]:
+                del self._by_id[record.command_id]
+            del self._records[:end]
+        return end
+
+    def _position(self, seq: int) -> int:
+        return bisect_right(self._records, seq, key=lambda record: record.seq)
 
 
 class InMemoryCommandCursorStore:
