@@ -13,14 +13,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 from abstractruntime.core.errors import CorruptCheckpointError
-from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.waiters import event_keys_of
 
 from .due_runs import DueRun, wake_time
 from .json_text import encode
@@ -28,13 +29,21 @@ from .line_files import LineFile, lines_of, object_of, writing
 from .replaced_files import content_version, replacement
 from .run_files import id_in_name, name_of, read_run
 from .run_index import index_row
+from .wait_index import WaitIndex
 
-__all__ = ["Row", "RunFilesIndex", "file_row"]
+__all__ = ["OWN_FIELDS", "Row", "RunFilesIndex", "file_row"]
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-"""A row of `list_run_index`, and in ``wakes`` when a scheduler has to look at the run."""
+"""A row of `list_run_index`, and in ``wakes`` when a scheduler has to look at the run, in ``waits`` the keys
+of the events it waits for."""
+
+OWN_FIELDS = frozenset({"wakes", "waits"})
+"""What `list_run_index` does not show."""
+
+_UNKNOWN = ""
+"""Stands for the keys of a run that waits for an event and whose row was noted without them."""
 
 _NAME = ".runs_index.jsonl"
 _SPARE_LINES = 1000
@@ -48,7 +57,7 @@ _SMALL_DIR = 500
 
 def file_row(run: RunState) -> Row:
     """The run's row."""
-    return {**index_row(run), "wakes": wake_time(run)}
+    return {**index_row(run), "wakes": wake_time(run), "waits": event_keys_of(run)}
 
 
 class RunFilesIndex:
@@ -68,6 +77,7 @@ class RunFilesIndex:
         self._due: dict[str, str] = {}
         self._wakes: dict[str, DueRun] = {}
         self._children: dict[str, set[str]] = {}
+        self._waits = WaitIndex()
         self._saving: dict[str, None] = {}
         self._compared = False
         self._dir_seen = 0
@@ -165,6 +175,8 @@ class RunFilesIndex:
             self._due[file_id] = row["wait_until"]
         if row.get("wakes") is not None:
             self._wakes[file_id] = DueRun(row["wakes"], row["run_id"], row["workflow_id"])
+        if row.get("wait_reason") == WaitReason.EVENT.value:
+            self._waits.put(file_id, row.get("waits", (_UNKNOWN,)))
         if row.get("parent_run_id"):
             self._children.setdefault(row["parent_run_id"], set()).add(file_id)
 
@@ -172,6 +184,8 @@ class RunFilesIndex:
         _, row = self._known.pop(file_id, (0, None))
         self._due.pop(file_id, None)
         self._wakes.pop(file_id, None)
+        if file_id in self._waits:
+            self._waits.put(file_id, ())
         parent = None if row is None else row.get("parent_run_id")
         if parent in self._children:
             self._children[parent].discard(file_id)
@@ -249,6 +263,18 @@ class RunFilesIndex:
         with self._guard, self._log() as log:
             self._look_around(log)
             return list(self._wakes.values())
+
+    def waiting_on(self, keys: Iterable[str]) -> list[str]:
+        """File ids of runs that (may) wait for an event with one of these keys."""
+        with self._guard, self._log() as log:
+            self._look_around(log)
+            return self._waits.runs((*keys, _UNKNOWN))
+
+    def wait_keys(self, prefix: str) -> list[str] | None:
+        """The event keys with this beginning that some run waits for; ``None`` if some are not known."""
+        with self._guard, self._log() as log:
+            self._look_around(log)
+            return None if self._waits.runs((_UNKNOWN,)) else self._waits.keys(prefix)
 
     def children(self, parent_run_id: str) -> set[str]:
         """File ids of runs with this parent."""
