@@ -26,7 +26,8 @@ from abstractruntime.storage.checkpoints import (
     Write,
     Written,
 )
-from abstractruntime.storage.in_memory_checkpoints import InMemoryCheckpointStore, _InMemoryUnit
+from abstractruntime.storage.in_memory_checkpoints import InMemoryCheckpointStore
+from abstractruntime.storage.in_memory_unit import InMemoryUnit
 
 from .fibers import Crash, Fiber, Fibers
 from .journal import Journal
@@ -208,10 +209,10 @@ class SimulatedUnit:
         self._stamp = 0.0
         self._done: list[Callable[[], None]] = []
         self._journal: list[Callable[[], None]] = []
-        self._inner: _InMemoryUnit | None = self._open()
+        self._inner: InMemoryUnit | None = self._open()
 
-    def _open(self) -> _InMemoryUnit:
-        unit = _InMemoryUnit(self._database.inner._tables, lambda: self._stamp)
+    def _open(self) -> InMemoryUnit:
+        unit = InMemoryUnit(self._database.inner._tables, lambda: self._stamp)
         unit._now = self._time
         return unit
 
@@ -240,11 +241,11 @@ class SimulatedUnit:
             tell()
 
     @property
-    def _tables(self) -> _InMemoryUnit:
+    def _tables(self) -> InMemoryUnit:
         assert self._inner is not None
         return self._inner
 
-    def _statement(self, name: str) -> _InMemoryUnit:
+    def _statement(self, name: str) -> InMemoryUnit:
         self._database.point(f"db.{name}")
         self._stamp = self._database.clock()
         return self._tables
