@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .core.config import RuntimeConfig
 from .core.errors import AppError
@@ -27,6 +27,9 @@ from .core.outcome import BoundHandler, EffectHandler, bind_handler
 from .core.policy import DefaultEffectPolicy, EffectPolicy
 from .core.spec import WorkflowSpec
 from .schedule import Cron, Every, Schedule
+
+if TYPE_CHECKING:
+    from .storage.artifact_base import ArtifactStore
 
 __all__ = ["App", "Cron", "EffectBinding", "Every", "NodeRetry", "load_app"]
 
@@ -80,6 +83,9 @@ class App:
         node_retry: what happens when a node raises.
         config: limits and defaults of new runs.
         schedules: cron and interval entries.
+        artifacts: where large payloads live, for handlers (``current_effect().artifacts``) and clients
+            (``client.artifacts``): a store all machines reach, or a function that opens one, called once per
+            process at first use. Default: the fleet's own database.
 
     Raises:
         AppError: two workflows share an id, a schedule names an unknown workflow, two schedules share one.
@@ -92,6 +98,7 @@ class App:
     node_retry: NodeRetry = field(default_factory=NodeRetry)
     config: RuntimeConfig = field(default_factory=RuntimeConfig)
     schedules: Iterable[Schedule] = ()
+    artifacts: ArtifactStore | Callable[[], ArtifactStore] | None = None
     _workflows: dict[str, WorkflowSpec] = field(init=False, repr=False)
     _bindings: dict[EffectType, EffectBinding] = field(init=False, repr=False)
 

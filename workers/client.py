@@ -18,9 +18,11 @@ from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.traces import attach_traces, derive_traces
 from abstractruntime.retention import PurgeReport, RetentionPolicy
 from abstractruntime.retention.database import purge_database
+from abstractruntime.storage.artifact_base import ArtifactStore
 from abstractruntime.storage.checkpoints import Checkpoint, LedgerEntry, RunFilter, RunSummary
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 
+from .artifacts import Artifacts
 from .celery_app import make_celery
 from .commits import Batch, Commits
 from .control import Control, check_key, persistently
@@ -78,6 +80,7 @@ class Client:
         self.endings = Endings(self.settings)
         self._control = Control(self.commits)
         self._joining = Joining(self.store, dispatcher)
+        self._artifacts: Artifacts | None = None
 
     @property
     def app(self) -> App:
@@ -89,6 +92,19 @@ class Client:
         if not isinstance(self._app, App):
             self._app = load_app(self._app or self.settings.app)
         return self._app
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """Where the deployment's large payloads live: what its App declares; without an App, and by default,
+        the fleet's database. An id is no permission: check that the artifact's run is the caller's.
+
+        Raises:
+            AppError: the App is named but can't be imported, or declares no artifact store.
+        """
+        if self._artifacts is None:
+            has_app = self._app is not None or self.settings.app is not None
+            self._artifacts = Artifacts(self.app if has_app else None, self.store)
+        return self._artifacts.open()
 
     # -- start and signal -----------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from abstractruntime.core.transition import Transition, effect_ended, effect_rec
 from abstractruntime.storage.checkpoints import Checkpoint, CheckpointStore, Task, Write
 
 from . import metrics
+from .artifacts import Artifacts
 from .clock import StepClock
 from .commits import Commits, LostRace
 from .heartbeat import Heartbeat
@@ -58,6 +59,7 @@ class EffectRunner:
         self._store = store
         self._commits = commits
         self.max_crashes = max_crashes
+        self._artifacts = Artifacts(app, store)
 
     def begin(
         self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
@@ -149,7 +151,9 @@ class EffectRunner:
         self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float
     ) -> EffectOutcome:
         heartbeat = Heartbeat(self._store, held, lease_s)
-        context = EffectContext(held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted)
+        context = EffectContext(
+            held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted, self._artifacts.open
+        )
         with heartbeat.beating(quick=binding.quick), carrying_out(context):
             return invoke(binding.handler, held.run, _private(step.effect), step.next_node)
 

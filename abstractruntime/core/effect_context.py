@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["EffectContext", "carrying_out", "current_effect"]
 
@@ -28,12 +29,25 @@ class EffectContext:
         attempt: 1-based.
         cancelled: asks whether the result is not wanted any more (the run was cancelled, or another
             worker took the effect over); a long handler should look now and then and return.
+        open_artifacts: opens the driver's artifact store, see `artifacts`; ``None`` if it has none.
     """
 
     run_id: str
     idempotency_key: str
     attempt: int = 1
     cancelled: Callable[[], bool] = _never
+    open_artifacts: Callable[[], Any] | None = None
+
+    @property
+    def artifacts(self) -> Any:
+        """Where large payloads live: an `abstractruntime.storage.artifacts.ArtifactStore`.
+
+        Raises:
+            RuntimeError: the driver has none.
+        """
+        if self.open_artifacts is None:
+            raise RuntimeError("There is no artifact store here: give the Runtime or the App one")
+        return self.open_artifacts()
 
 
 _current: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
