@@ -1,0 +1,28 @@
+"""Environment variables that pages name exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from abstractruntime.storage.offload_values import DEFAULT_MAX_INLINE_BYTES, max_inline_from_environment
+from workers.settings import Settings
+
+from .pages import page_name, pages
+
+_NAME = re.compile(r"\bABSTRACTRUNTIME_[A-Z_]*[A-Z]\b")
+_INLINE = "ABSTRACTRUNTIME_MAX_INLINE_BYTES"
+
+
+def test_named_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_INLINE, "7")
+    assert max_inline_from_environment() == 7 != DEFAULT_MAX_INLINE_BYTES
+    known = {f"ABSTRACTRUNTIME_{field.upper()}" for field in Settings.model_fields} | {_INLINE}
+    strange = {
+        (page_name(page), name)
+        for page in pages()
+        for name in _NAME.findall(page.read_text(encoding="utf-8"))
+        if name not in known
+    }
+    assert not strange
