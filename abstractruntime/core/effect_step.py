@@ -17,7 +17,7 @@ from .models import Effect, EffectType, RunState, StepRecord, StepStatus
 __all__ = ["EffectStep"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen costs a call per field, and each step makes two
 class EffectStep:
     """One effect a node asked for, with what makes its attempts recognisable.
 
@@ -49,8 +49,8 @@ class EffectStep:
             self.key,
             self.max_attempts,
             self.attempt,
-            step_id=env.new_id(),
-            started_at=env.now_iso(),
+            env.new_id(),
+            env.now_iso(),
         )
         return claimed, claimed.record(run)
 
@@ -61,21 +61,21 @@ class EffectStep:
         """
         if self.step_id is None or self.started_at is None:
             raise RuntimeError(f"effect step of node '{self.node_id}' has not been started")
+        effect = self.effect
         return StepRecord(
-            run_id=run.run_id,
-            step_id=self.step_id,
-            node_id=self.node_id,
-            status=StepStatus.STARTED,
-            effect={
-                "type": self.effect.type.value,
-                "payload": self.effect.payload,
-                "result_key": self.effect.result_key,
-            },
-            started_at=self.started_at,
-            actor_id=run.actor_id,
-            session_id=run.session_id,
-            attempt=self.attempt,
-            idempotency_key=self.key,
+            run.run_id,
+            self.step_id,
+            self.node_id,
+            StepStatus.STARTED,
+            {"type": effect.type.value, "payload": effect.payload, "result_key": effect.result_key},
+            None,
+            None,
+            self.started_at,
+            None,
+            run.actor_id,
+            run.session_id,
+            self.attempt,
+            self.key,
         )
 
     def next_attempt(self) -> EffectStep:

@@ -213,13 +213,14 @@ class InMemoryLedgerStore(LedgerStore):
         Raises:
             TypeError, InvalidInputError: it holds something that has no JSON form.
         """
-        kept = record.to_dict()
-        what = f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
-        kept["effect"], kept["result"] = (
-            storable_value(record.effect, what),
-            storable_value(record.result, what),
-        )
-        kept["status"] = record.status  # a member of the str enum, as readers of this store know it
+
+        def what() -> str:
+            return f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
+
+        # As `StepRecord.to_dict`, but the status stays a member of its enum, as this store's readers know it.
+        kept = {**record.__dict__}
+        kept["effect"] = storable_value(record.effect, what)
+        kept["result"] = storable_value(record.result, what)
         key = record.idempotency_key
         with self._lock:
             self._records.setdefault(record.run_id, []).append(kept)
