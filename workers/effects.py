@@ -23,6 +23,7 @@ from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
 from abstractruntime.core.models import Effect, RunState, RunStatus, StepRecord
 from abstractruntime.core.outcome import EffectOutcome, invoke
+from abstractruntime.core.step_stamp import marks_of_others
 from abstractruntime.core.transition import Transition, effect_ended, effect_record
 from abstractruntime.storage.checkpoints import Checkpoint, CheckpointStore, Task, Write
 
@@ -280,7 +281,7 @@ def _carry_vars(held: RunState, current: RunState) -> None:
     merged["_limits"] = current.vars.get("_limits", merged.get("_limits"))
     runtime, marks = merged.get("_runtime"), current.vars.get("_runtime")
     if isinstance(runtime, dict) and isinstance(marks, dict):
-        merged["_runtime"] = {**runtime, "control": marks.get("control", {})}
+        merged["_runtime"] = {**runtime, "control": {}, **marks_of_others(marks)}
     current.vars = merged
 
 

@@ -18,7 +18,7 @@ from .models import RunState, RunStatus, StepRecord
 from .repair import missing_closing
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
-from .step_stamp import is_same_step
+from .step_stamp import is_same_step, marks_of_others
 from .tally import Tally
 from .traces import attach_traces, renew_traces
 from .transition import Transition
@@ -326,12 +326,14 @@ def _seen(run: RunState, version: object) -> Seen:
 
 
 def _keep_control(stored: RunState, seen: Seen, new: RunState) -> None:
-    """What control commands wrote while the step ran survives the step."""
+    """What others wrote while the step ran survives the step."""
     limits, mine = stored.vars.get("_limits"), new.vars.get("_limits")
     if isinstance(limits, dict) and isinstance(mine, dict):
         mine.update((name, value) for name, value in limits.items() if seen.limits.get(name) != value)
     elif isinstance(limits, dict):
         new.vars["_limits"] = limits
-    runtime, own = stored.vars.get("_runtime"), new.vars.get("_runtime")
-    if isinstance(runtime, dict) and isinstance(own, dict) and "control" in runtime:
-        own["control"] = runtime["control"]
+    runtime = stored.vars.get("_runtime")
+    marks = marks_of_others(runtime) if isinstance(runtime, dict) else {}
+    own = new.vars.setdefault("_runtime", {}) if marks else None
+    if isinstance(own, dict):
+        own.update(marks)

@@ -15,7 +15,7 @@ from .environment import Environment
 from .models import RunState, RunStatus
 from .times import parse_time, to_iso
 
-__all__ = ["is_same_step", "keep_step", "later_than", "step_stamp"]
+__all__ = ["is_same_step", "keep_step", "later_than", "marks_of_others", "step_stamp"]
 
 _HELD = "held_step"
 _TICK = timedelta(microseconds=1)
@@ -55,6 +55,12 @@ def is_same_step(before: RunState, stored: RunState) -> bool:
         and stored.current_node == before.current_node
         and step_stamp(stored) == step_stamp(before)
     )
+
+
+def marks_of_others(runtime: dict[str, Any]) -> dict[str, Any]:
+    """What of a stored ``_runtime`` others than the run's own steps write, so that a step which began before
+    must take it over: pause and cancel, and the reference of the workflow's snapshot (`spec/01 §16.2`)."""
+    return {name: runtime[name] for name in ("control", "workflow_snapshot") if name in runtime}
 
 
 def _runtime(run: RunState) -> dict[str, Any]:

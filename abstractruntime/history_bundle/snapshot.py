@@ -32,7 +32,7 @@ def persist_workflow_snapshot(
     """Store ``snapshot`` as an artifact of the run and note its reference in the run; the first one wins.
 
     The run's ``updated_at`` stays. Holds the run's write lock, so no step or control command of this process
-    is overwritten. Call it before the run is driven: a step in flight writes the variables it began with.
+    is overwritten, and a step in flight takes the reference over (over stores with ``version_of``).
 
     Args:
         run_store: where the run is.
