@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from .environment import Environment
 from .errors import UnknownRunError, WaitMismatchError
 from .models import RunState, RunStatus, StepRecord
-from .repair import missing_closing
+from .repair import missing_closing, was_left_over
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
 from .step_stamp import is_same_step, marks_of_others
@@ -172,7 +172,8 @@ class Persistence:
             made = change(run := self.load(run_id))
             writes = held.writes
             for record in made.records if made else ():
-                self._append_best_effort(record)
+                if not self._is_there_already(record):
+                    self._append_best_effort(record)
             if held.writes != writes:  # somebody who saw the record wrote the run: judge again
                 try:
                     made = change(run := self.load(run_id))
@@ -186,6 +187,15 @@ class Persistence:
         if refusal is not None:
             raise refusal
         return self.with_traces(run)
+
+    def _is_there_already(self, record: StepRecord) -> bool:
+        """Whether a process that died before the checkpoint has left this very record (`spec/01 §19.5`)."""
+        last = getattr(self.ledger_store, "last", None) if self._atomic is None else None
+        try:
+            return last is not None and was_left_over(last(record.run_id), record)
+        except Exception:
+            logger.warning("ledger of run %s can't be read", record.run_id, exc_info=True)
+            return False
 
     def repair(self, run_id: str, env: Environment) -> int:
         """Append the closing records that a lost process left out; how many."""

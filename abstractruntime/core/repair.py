@@ -14,7 +14,10 @@ from . import records
 from .environment import Environment
 from .models import RunState, RunStatus, StepRecord, WaitReason, WaitState
 
-__all__ = ["missing_closing"]
+__all__ = ["missing_closing", "was_left_over"]
+
+_UNDONE = frozenset({"resume", "pause", "unpause"})
+"""Records that precede their checkpoint; the run can't be in the state before it with one of them last."""
 
 
 def missing_closing(run: RunState, tail: Sequence[Mapping[str, Any]], env: Environment) -> list[StepRecord]:
@@ -29,6 +32,15 @@ def missing_closing(run: RunState, tail: Sequence[Mapping[str, Any]], env: Envir
     if run.status is RunStatus.COMPLETED and not any(_is_completion(record) for record in tail):
         missing.insert(0, _completion(run, tail, env))
     return missing
+
+
+def was_left_over(last: Mapping[str, Any] | None, record: StepRecord) -> bool:
+    """Whether ``last``, the run's last record, is what ``record`` is about to say: then the checkpoint that
+    belongs to it was never written, and now it is."""
+    effect = record.effect
+    return (
+        last is not None and effect is not None and effect["type"] in _UNDONE and last.get("effect") == effect
+    )
 
 
 def _is_status_event(record: Mapping[str, Any]) -> bool:

@@ -129,3 +129,30 @@ def test_resume_record_and_checkpoint_belong_together(kernel: Kernel) -> None:
         kernel.resume(workflow, run_id, 1)
     assert kernel.kinds(run_id).count("resume") == (0 if hasattr(kernel.run_store, "atomic") else 1)
     assert kernel.resume(workflow, run_id, 2).output == {"out": 2}
+
+
+@pytest.mark.weakness("spec/01 §19.5")
+@pytest.mark.parametrize("verb", ["resume", "pause", "unpause"])
+def test_a_torn_command_that_is_given_again_is_recorded_once(kernel: Kernel, verb: str) -> None:
+    if not hasattr(kernel.run_store, "atomic") and not hasattr(kernel.ledger_store, "last"):
+        pytest.skip("a ledger that can't tell its last record keeps both")
+    workflow = flow(a=asks(EffectType.WAIT_EVENT, {"wait_key": "k"}), done=done)
+    run_id = kernel.go(workflow).run_id
+    if verb == "unpause":
+        kernel.runtime.pause_run(run_id)
+    give = {
+        "resume": lambda: kernel.resume(workflow, run_id, {"n": 1}),
+        "pause": lambda: kernel.runtime.pause_run(run_id, reason="tea"),
+        "unpause": lambda: kernel.runtime.resume_run(run_id),
+    }[verb]
+    save = kernel.run_store.save
+
+    def dying(run: Any) -> None:
+        kernel.run_store.save = save
+        raise Killed
+
+    kernel.run_store.save = dying
+    with pytest.raises(Killed):
+        give()
+    give()
+    assert kernel.kinds(run_id).count(verb) == 1
