@@ -356,8 +356,14 @@ class Client:
     def purge(
         self, policy: RetentionPolicy, *, dry_run: bool = False, limit: int | None = None
     ) -> PurgeReport:
-        """Remove old runs with all they have, expired events and read commands; see `retention.purge`."""
-        return purge_database(policy, self.store.database, dry_run=dry_run, limit=limit)
+        """Remove old runs with all they have, expired events and read commands; see `retention.purge`.
+
+        Raises:
+            AppError: see `artifacts`.
+        """
+        return purge_database(
+            policy, self.store.database, artifact_store=self.artifacts, dry_run=dry_run, limit=limit
+        )
 
     # -- end ------------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 from abstractruntime.core.models import RunStatus
 from abstractruntime.retention import PurgeReport, RetentionPolicy
-from abstractruntime.storage.checkpoints import CheckpointStore
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 
 from . import metrics
+from .artifacts import Artifacts
+from .deployment import Deployment
 from .settings import Settings
 
 __all__ = ["policy_of", "purge_pulse"]
@@ -36,14 +37,20 @@ def _age(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
 
 
-def purge_pulse(store: CheckpointStore, settings: Settings) -> PurgeReport | None:
+def purge_pulse(deployment: Deployment) -> PurgeReport | None:
     """Remove what is due, at most ``retention_limit`` runs; ``None`` if nothing may ever go."""
     from abstractruntime.retention.database import purge_database
 
+    store, settings = deployment.store, deployment.settings
     policy = policy_of(settings)
     if not policy.removes_anything() or not isinstance(store, SqlCheckpointStore):
         return None
-    report = purge_database(policy, store.database, limit=settings.retention_limit)
+    report = purge_database(
+        policy,
+        store.database,
+        artifact_store=Artifacts(deployment.app, store).open(),
+        limit=settings.retention_limit,
+    )
     for name in ("runs", "events", "commands"):
         metrics.count("purged", getattr(report, name), what=name)
     if report.runs or report.events or report.commands:

@@ -75,7 +75,7 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
     def purge() -> dict[str, Any] | None:
         from .retention import purge_pulse
 
-        report = purge_pulse(deployment_of(celery, settings).store, settings)
+        report = purge_pulse(deployment_of(celery, settings))
         return None if report is None else report.to_dict()
 
     def check_deployment(**_: object) -> None:

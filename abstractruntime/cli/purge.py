@@ -15,8 +15,9 @@ from abstractruntime.retention import PurgeReport, RetentionPolicy, parse_durati
 from abstractruntime.storage.run_trees import ENDED
 
 from .door import complain
-from .options import DatabaseOption, JsonOption, require_database, settings_from
+from .options import AppOption, DatabaseOption, JsonOption
 from .output import print_json, print_pairs
+from .runs import connect
 
 __all__ = ["purge_command"]
 
@@ -42,10 +43,12 @@ def purge_command(
         Path | None,
         typer.Option(metavar="PATH", help="A SQLite file or a folder of JSON files instead of a fleet's."),
     ] = None,
+    app: AppOption = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Remove old runs with their ledgers, artifacts and snapshots. Running and waiting runs always stay, and
-    with them the ended ones above and below them."""
+    with them the ended ones above and below them. If the App keeps artifacts elsewhere than in the fleet's
+    database, name it."""
     if older_than is None and events is None and commands is None:
         raise InvalidInputError("Say what to remove: --older-than AGE, --events AGE or --commands AGE")
     explicit = database_url is not None and "DATABASE_URL" not in os.environ
@@ -62,7 +65,8 @@ def purge_command(
     elif store is not None:
         report = _purge_file(policy, store, dry_run, limit)
     else:
-        report = _purge_fleet(policy, database_url, dry_run, limit)
+        with connect(app, database_url, None) as client:
+            report = client.purge(policy, dry_run=dry_run, limit=limit)
     _tell(report, as_json)
     if report.errors:
         raise typer.Exit(1)
@@ -82,18 +86,6 @@ def _names(statuses: str) -> list[str]:
     if not names:
         raise InvalidInputError(f"--status names none of: {_STATUSES}")
     return names
-
-
-def _purge_fleet(
-    policy: RetentionPolicy, database_url: str | None, dry_run: bool, limit: int | None
-) -> PurgeReport:
-    from abstractruntime.retention.database import purge_database
-    from workers.opening import open_store
-
-    settings = settings_from(None, database_url, None)
-    require_database(settings)
-    with closing(open_store(settings).database) as database:
-        return purge_database(policy, database, dry_run=dry_run, limit=limit)
 
 
 def _purge_file(policy: RetentionPolicy, path: Path, dry_run: bool, limit: int | None) -> PurgeReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from abstractruntime.storage.artifact_base import ArtifactStore
 from abstractruntime.storage.sql.artifact_store import SqlArtifactStore
 from abstractruntime.storage.sql.command_store import SqlCommandStore
 from abstractruntime.storage.sql.engine import Database
@@ -23,17 +24,22 @@ def purge_database(
     policy: RetentionPolicy,
     database: Database,
     *,
+    artifact_store: ArtifactStore | None = None,
     dry_run: bool = False,
     limit: int | None = None,
     now: datetime | None = None,
 ) -> PurgeReport:
     """`purge` of the runs, ledgers, artifacts, snapshots, commands and events in a migrated database, beside
-    whoever works with it."""
+    whoever works with it.
+
+    Args:
+        artifact_store: where the runs' artifacts are, if not in the database.
+    """
     return purge(
         policy,
         run_store=SqlRunStore(database),
         ledger_store=SqlLedgerStore(database),
-        artifact_store=SqlArtifactStore(database),
+        artifact_store=artifact_store or SqlArtifactStore(database),
         snapshot_store=SqlSnapshotStore(database),
         command_store=SqlCommandStore(database),
         inbox=SqlCheckpointStore(database),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,6 +14,7 @@ from abstractruntime.core.errors import ConfigurationError, UnknownRunError
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.times import parse_time, to_iso
 from abstractruntime.retention import RetentionPolicy
+from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.checkpoints import Event
 from abstractruntime.storage.command_types import CommandRecord
 from abstractruntime.storage.snapshots import Snapshot
@@ -245,17 +247,33 @@ def test_commands_go_once_all_have_read_them(fleet: Fleet) -> None:
 def test_the_pulse_does_nothing_unless_a_setting_says_so(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, failed = fleet.start("add"), fleet.start("call")
-    assert purge_pulse(fleet.store, fleet.settings) is None
+    fleet.start("add")
+    failed = fleet.start("call")
+    deployment = fleet.pump.deployment
+    assert purge_pulse(deployment) is None
     monkeypatch.setenv("ABSTRACTRUNTIME_RETENTION_COMPLETED", "0s")
     monkeypatch.setenv("ABSTRACTRUNTIME_RETENTION_FAILED", "30d")
     monkeypatch.setenv("ABSTRACTRUNTIME_RETENTION_CANCELLED", " ")
-    settings = load_settings()
-    report = purge_pulse(fleet.store, settings)
+    report = purge_pulse(replace(deployment, settings=load_settings()))
     assert report is not None
     assert report.runs == 1
     assert [run.run_id for run in fleet.client.list()] == [failed]
-    assert done != failed
+
+
+def test_artifacts_that_the_app_keeps_elsewhere_go_too(fleet: Fleet) -> None:
+    elsewhere = InMemoryArtifactStore()
+    app = replace(fleet.client.app, artifacts=elsewhere)
+    run_id = fleet.start("add")
+    elsewhere.store(b"large", run_id=run_id)
+    settings = fleet.settings.model_copy(update={"retention_completed": 0.0})
+    report = purge_pulse(replace(fleet.pump.deployment, app=app, settings=settings))
+    assert report is not None
+    assert report.artifacts == 1
+    run_id = fleet.start("add")
+    elsewhere.store(b"large", run_id=run_id)
+    with Client(app, settings=settings, store=fleet.store, dispatcher=fleet.pump) as client:
+        assert client.purge(ALL).artifact_bytes == 5
+    assert elsewhere.list_all() == []
 
 
 def test_settings_become_a_policy(monkeypatch: pytest.MonkeyPatch) -> None:
