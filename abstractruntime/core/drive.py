@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 from . import records, transition
 from .control import backed_off, is_controlled
@@ -45,6 +46,7 @@ class Host:
         scope: makes what a built-in effect may ask for.
         hooks: what the host asked for beyond the contract.
         evidence: keeps tool results, if somebody does.
+        open_artifacts: see `EffectContext`.
     """
 
     stores: Persistence
@@ -55,6 +57,7 @@ class Host:
     scope: Callable[[RunState, EffectStep], EffectScope]
     hooks: Hooks
     evidence: EvidenceRecorder | None = None
+    open_artifacts: Callable[[], Any] | None = None
 
 
 class Drive:
@@ -266,7 +269,9 @@ class Drive:
         run, effect = self.run, step.effect
         handler = self._host.handlers.get(effect.type)
         if handler is not None:
-            context = EffectContext(run.run_id, step.key, step.attempt, self._is_cancelled)
+            context = EffectContext(
+                run.run_id, step.key, step.attempt, self._is_cancelled, self._host.open_artifacts
+            )
             with carrying_out(context):
                 return invoke(handler, run, _private(effect), step.next_node)
         builtin = BUILTIN_EFFECTS.get(effect.type)

@@ -262,6 +262,7 @@ class Runtime(Inspection):
             scope=lambda run, step: LocalScope(self, run, step),
             hooks=self.hooks,
             evidence=recorder_for(self.hooks, self._artifact_store),
+            open_artifacts=None if self._artifact_store is None else lambda: self._artifact_store,
         )
 
     def resume(
