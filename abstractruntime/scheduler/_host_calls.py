@@ -11,8 +11,8 @@ from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import InvalidInputError, UnknownRunError, WaitMismatchError
 from abstractruntime.core.event_keys import build_event_wait_key
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState
-from abstractruntime.core.resume import wait_keys
 from abstractruntime.core.runtime import Runtime
+from abstractruntime.core.waiters import event_keys_of, find_waiters
 from abstractruntime.storage.base import QueryableRunStore
 
 from ._turns import TURN_STEPS, Report, Turns
@@ -97,10 +97,16 @@ class HostCalls:
             "emitted_at": self._environment.now_iso(),
             "emitter": {"source": "external"},
         }
-        waiting = self._store.list_runs(status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=limit)
-        listeners = [run for run in waiting if run.waiting and key in wait_keys(run.waiting)]
-        states = [self._deliver(run, key, envelope, max_steps) for run in listeners if not is_paused(run)]
+        listeners = [run for run in self._listeners(key, limit) if not is_paused(run)]
+        states = [self._deliver(run, key, envelope, max_steps) for run in listeners]
         return [state for state in states if state is not None]
+
+    def _listeners(self, key: str, limit: int) -> list[RunState]:
+        """At most ``limit``; of a store without an index by key, those among so many waiting runs."""
+        if hasattr(self._store, "list_waiting_on"):
+            return find_waiters(self._store, [key])[: max(0, limit)]
+        waiting = self._store.list_runs(status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=limit)
+        return [run for run in waiting if key in event_keys_of(run)]
 
     @property
     def _environment(self) -> Environment:

@@ -206,7 +206,8 @@ class Scheduler:
         Args:
             scope: ``session``, ``workflow``, ``run`` or ``global``; all but the last need their id.
             max_steps: steps that each listener takes at once.
-            limit: how many waiting runs are looked at.
+            limit: how many listeners get it at most; of a store without an index by wait key, how many runs
+                that wait for any event are looked at.
 
         Raises:
             InvalidInputError: (a ``ValueError``) no name, an unknown scope, or no id for the scope.

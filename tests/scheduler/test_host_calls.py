@@ -103,6 +103,34 @@ def test_one_broken_listener_does_not_keep_the_event_from_the_others(bench: Benc
     assert f"Run {broken.run_id}: Workflow 'gone' is not registered" in scheduler.stats.errors[0]
 
 
+def test_each_listener_gets_an_envelope_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        bench.go(listener(), session_id="s")
+    given: list[Any] = []
+    resume = bench.runtime.resume
+
+    def seen(*, payload: Any, **more: Any) -> Any:
+        given.append(payload)
+        return resume(payload=payload, **more)
+
+    monkeypatch.setattr(bench.runtime, "resume", seen)
+    bench.scheduler().emit_event(name="go", payload={"x": []}, session_id="s")
+    first, second = given
+    assert first == second
+    assert first is not second
+    assert first["payload"]["x"] is not second["payload"]["x"]
+
+
+def test_waiters_for_other_events_hide_nobody(bench: Bench) -> None:
+    heard = bench.go(listener(), session_id="s")
+    for _ in range(5):
+        bench.go(listener("stop", "stopper"), session_id="s")
+    states = bench.scheduler().emit_event(name="go", payload={}, session_id="s", limit=3)
+    assert [state.run_id for state in states] == [heard.run_id]
+    assert bench.scheduler().emit_event(name="stop", payload={}, session_id="s", limit=0) == []
+    assert len(bench.scheduler().emit_event(name="stop", payload={}, session_id="s", limit=2)) == 2
+
+
 def test_find_waiting_runs(bench: Bench) -> None:
     scheduler = bench.scheduler()
     asked, heard = bench.go(question()), bench.go(listener())
@@ -131,6 +159,17 @@ def test_the_parent_gets_its_childs_output(bench: Bench) -> None:
     assert (state.run_id, state.status) == (parent.run_id, RunStatus.COMPLETED)
     assert state.output == {"out": {"sub_run_id": child_run_id, "output": {"a": 1}}}
     assert scheduler.resume_subworkflow_parent(child_run_id=child_run_id, child_output={}) is None
+
+
+def test_a_parent_is_found_through_its_child(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.registry.register(question())
+    parent = bench.go(_parent("question"))
+    (child,) = bench.runtime.run_store.list_children(parent_run_id=parent.run_id)
+    scheduler = bench.scheduler()
+    monkeypatch.setattr(bench.runtime.run_store, "list_runs", None)
+    state = scheduler.resume_subworkflow_parent(child_run_id=child.run_id, child_output=1)
+    assert state is not None
+    assert state.run_id == parent.run_id
 
 
 def test_a_tree_is_cancelled_root_first(bench: Bench) -> None:
