@@ -59,13 +59,15 @@ class ObjectArtifactStore(ArtifactStore):
     Google, Azure, memory); in a local directory the last one wins: there use `FileArtifactStore`.
 
     All methods raise `ServiceUnavailableError` when the store can't be reached or refuses the credentials.
-    Don't use one object before and after a fork: make it, or first use it, in the child.
+    A process that has used object stores must not be forked to use them in the child too: make the store, but
+    use it first in the child (as `App(artifacts=...)` does), or start children by ``spawn``.
 
     Args:
         store: a store of ``obstore.store``, with prefix, endpoint and credentials as you set them.
 
     Raises:
-        ConfigurationError: obstore is not installed (``pip install 'abstractruntime[objects]'``).
+        ConfigurationError: obstore is not installed (``pip install 'abstractruntime[objects]'``); by every
+            method: it was used before this process was forked.
     """
 
     def __init__(self, store: ObjectStore | Bucket) -> None:

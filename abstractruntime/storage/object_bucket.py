@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,8 +37,12 @@ class Entry:
     modified: datetime
 
 
+_first_user: int | None = None
+"""The process in which obstore was used first: its threads don't live on in a forked child."""
+
+
 class Bucket:
-    """Objects by key. Must not have been used before this process was forked: then it refuses to work."""
+    """Objects by key."""
 
     def __init__(self, store: ObjectStore) -> None:
         try:
@@ -140,6 +145,7 @@ class Bucket:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        _refuse_after_fork()
         try:
             yield
         except (self._errors.PermissionDeniedError, self._errors.UnauthenticatedError) as exc:
@@ -150,6 +156,18 @@ class Bucket:
             raise ServiceUnavailableError(
                 f"{self.address}: {_first_line(exc)}. Check its address, region and credentials; try again."
             ) from exc
+
+
+def _refuse_after_fork() -> None:
+    """obstore itself would end the process."""
+    global _first_user
+    if _first_user is None:
+        _first_user = os.getpid()
+    elif _first_user != os.getpid():
+        raise ConfigurationError(
+            "Object stores were used in a process that was forked afterwards (prefork workers, "
+            "multiprocessing): use them first in the child, or start it by 'spawn'"
+        )
 
 
 def _version(found: Found) -> UpdateVersion:

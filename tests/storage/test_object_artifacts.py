@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 
 import pytest
 from greenlet import getcurrent, greenlet
@@ -157,6 +161,27 @@ def test_a_store_that_is_away_is_named_without_secrets() -> None:
         with pytest.raises(ServiceUnavailableError, match="payloads") as caught:
             use()
         assert "hush" not in str(caught.value)
+
+
+def _use_in_child(url: str, answers: SimpleQueue[str]) -> None:
+    try:
+        answers.put(ObjectArtifactStore.from_url(url).store(b"x").artifact_id)
+    except ConfigurationError as exc:
+        answers.put(str(exc))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+# Python's own warning says the same as ours, of threads in general.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_told_what_is_wrong(store: ObjectArtifactStore, tmp_path: Path) -> None:
+    store.list_all()
+    context = multiprocessing.get_context("fork")
+    answers: SimpleQueue[str] = context.SimpleQueue()
+    child = context.Process(target=_use_in_child, args=(tmp_path.as_uri(), answers))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert "use them first in the child" in answers.get()
 
 
 # --- every order in which two users can meet ------------------------------------------------------------
