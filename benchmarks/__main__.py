@@ -17,26 +17,29 @@ import psutil
 
 from abstractruntime.testing.servers import PostgresServer, ValkeyServer
 
-from . import flatness, latency, parked, throughput
+from . import flatness, inprocess, latency, parked, throughput
 from .fleet import fleet, servers
 from .statistics import median, percentile
 
 DATABASES = ("postgresql", "sqlite")
+MEASUREMENTS = ("inprocess", "throughput", "latency", "flatness", "parked")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the chosen measurements and report them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=("throughput", "latency", "flatness", "parked"), action="append")
+    parser.add_argument("--only", choices=MEASUREMENTS, action="append")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each throughput figure (median)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
     options = parser.parse_args(argv)
-    chosen = options.only or ["throughput", "latency", "flatness", "parked"]
+    chosen = options.only or MEASUREMENTS
     report: dict[str, Any] = {"machine": _machine(), "at": datetime.now(timezone.utc).isoformat()}
     print(f"{report['machine']}\n")
     with servers() as (valkey, postgres):
         numbers = iter(range(1, 100))
+        if "inprocess" in chosen:
+            report["inprocess"] = _inprocess(postgres, 1 if options.quick else options.rounds)
         if "throughput" in chosen:
             report["throughput"] = _throughput(valkey, postgres, options, lambda: next(numbers))
         if "latency" in chosen:
@@ -54,6 +57,31 @@ def _machine() -> str:
     memory = psutil.virtual_memory().total / 2**30
     cores, python = os.cpu_count(), platform.python_version()
     return f"{cores} cores, {memory:.0f} GiB, {platform.machine()}, Python {python}"
+
+
+def _inprocess(postgres: PostgresServer, rounds: int) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    marks = " ".join(f"{'step ' + str(mark):>10}" for mark in inprocess.MARKS)
+    title = "one effect step in process, microseconds (median)"
+    print(f"{title:52} {marks} {'ratio':>7} {'checkpoint bytes':>18}")
+    for store in inprocess.STORES:
+        costs = [inprocess.cost_of_steps(store, postgres) for _ in range(rounds)]
+        steps = {mark: median([cost.step_us[mark] for cost in costs]) for mark in inprocess.MARKS}
+        ratio, sizes = median([cost.ratio for cost in costs]), costs[0].checkpoint_bytes
+        cells = " ".join(f"{value:10.1f}" for value in steps.values())
+        print(f"{store:52} {cells} {ratio:7.2f} {f'{sizes[0]} -> {sizes[1]}':>18}")
+        report[store] = {
+            "step_us": {str(mark): value for mark, value in steps.items()},
+            "ratio": ratio,
+            "checkpoint_bytes": sizes,
+            "all": [asdict(cost) for cost in costs],
+        }
+    report["bare_sqlite_commit_us"] = inprocess.bare_commit_us()
+    report["due_query_ms"] = inprocess.due_query_ms()
+    print(f"{'bare SQLite commit of the same rows':52} {report['bare_sqlite_commit_us']:10.1f}")
+    print(f"list_due_wait_until, {inprocess.RUNS_WAITING} runs, none due: {report['due_query_ms']:.3f} ms")
+    print()
+    return report
 
 
 def _throughput(

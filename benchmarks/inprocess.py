@@ -1,8 +1,8 @@
 """What one effect step costs in process, over each store, as a run grows to 10 000 steps.
 
-One run of a loop whose node asks for one effect with a payload of its own each time, so that nothing is reused;
-the effect is carried out by a host handler that returns a small result. A step is what a user of `Runtime` pays:
-node, STARTED record, handler, outcome record, checkpoint.
+One run of a loop whose node asks for one effect, each time with another payload, so that nothing is reused. A
+host handler carries it out and returns a small result. A step is what a user of `Runtime` pays for: node,
+STARTED record, handler, outcome record, checkpoint.
 """
 
 from __future__ import annotations
@@ -176,6 +176,8 @@ def _waiting_run(number: int) -> RunState:
         current_node="wait",
         vars={"n": number},
         waiting=WaitState(
-            reason=WaitReason.UNTIL, until=f"2030-01-01T{number % 24:02}:00:00.000000+00:00", resume_to_node="end"
+            reason=WaitReason.UNTIL,
+            until=f"2030-01-01T{number % 24:02}:00:00.000000+00:00",
+            resume_to_node="end",
         ),
     )
