@@ -100,6 +100,7 @@ def test_a_failure_is_not_fatal_but_shown(
     assert any("not recorded" in record.message for record in caplog.records)
 
 
+@pytest.mark.weakness("spec/02 U-7")
 @pytest.mark.weakness("spec/01 §19.20")
 def test_records_that_could_not_be_appended_are_counted(kernel: Kernel) -> None:
     append = kernel.ledger_store.append
