@@ -10,6 +10,8 @@ import pytest
 from abstractruntime import (
     InMemoryLedgerStore,
     InMemoryRunStore,
+    JsonFileRunStore,
+    JsonlLedgerStore,
     SqliteDatabase,
     SqliteLedgerStore,
     SqliteRunStore,
@@ -18,11 +20,14 @@ from abstractruntime import (
 from .histories import PlainLedgerStore, Stores
 
 
-@pytest.fixture(params=["memory", "plain ledger", "sqlite"])
+@pytest.fixture(params=["memory", "plain ledger", "files", "sqlite"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     if request.param == "sqlite":
         database = SqliteDatabase(tmp_path / "runs.sqlite3")
         yield Stores(SqliteRunStore(database), SqliteLedgerStore(database))
+        return
+    if request.param == "files":
+        yield Stores(JsonFileRunStore(tmp_path), JsonlLedgerStore(tmp_path))
         return
     ledger = InMemoryLedgerStore() if request.param == "memory" else PlainLedgerStore()
     yield Stores(InMemoryRunStore(), ledger)

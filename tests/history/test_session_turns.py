@@ -61,6 +61,30 @@ def test_which_runs_are_turns(stores: Stores) -> None:
     assert ids(turns(stores)) == ["talk"]
 
 
+@pytest.mark.weakness("spec/01 §19.22")
+def test_a_session_is_found_without_reading_other_runs(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        stores.run(f"r{number}", session_id="s", created_at=f"2026-01-01T00:00:0{number}+00:00")
+    for number in range(50):
+        stores.run(f"other{number}", session_id="t")
+    stores.run(session_id="s", created_at="2026-01-01T00:00:09+00:00")
+    read: list[str] = []
+    load = stores.runs.load
+
+    def counted(run_id: str) -> RunState | None:
+        read.append(run_id)
+        found: RunState | None = load(run_id)
+        return found
+
+    monkeypatch.setattr(stores.runs, "load", counted)
+    monkeypatch.setattr(stores.runs, "list_runs", None)
+    assert ids(turns(stores)) == ["r0", "r1", "r2", "r"]
+    assert set(read) == {"r", "r0", "r1", "r2"}
+    assert len(read) <= 9, "the run itself, then each turn to sort it and to show it"
+
+
 def test_stores_with_fewer_methods() -> None:
     class OnlyLists:
         def __init__(self, inner: InMemoryRunStore) -> None:
