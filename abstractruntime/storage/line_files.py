@@ -34,7 +34,7 @@ class LineFile:
         is_torn: something that is no record follows after ``end``.
     """
 
-    __slots__ = ("_fd", "_path", "_size", "end", "identity", "is_torn")
+    __slots__ = ("_fd", "_lacks_newline", "_path", "_size", "end", "identity", "is_torn")
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
@@ -43,7 +43,8 @@ class LineFile:
         self.identity = (status.st_dev, status.st_ino)
         self._size = self.end = status.st_size
         self.is_torn = False
-        if self._size and self.read(self._size - 1, self._size) != b"\n":
+        self._lacks_newline = self._size > 0 and self.read(self._size - 1, self._size) != b"\n"
+        if self._lacks_newline:
             start = self._line_start(self._size)
             # A whole record whose newline is missing was written by somebody else's tool: it counts.
             if object_of(self.read(start, self._size)) is None:
@@ -76,8 +77,9 @@ class LineFile:
             )
             os.ftruncate(self._fd, self.end)
             self._size, self.is_torn = self.end, False
-        elif self._size and self.read(self._size - 1, self._size) != b"\n":
+        elif self._lacks_newline:
             self.append(b"\n")
+        self._lacks_newline = False
 
     def append(self, data: bytes, *, fsync: bool = False) -> int:
         """Write whole lines at the end, all or nothing; where they start."""
