@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from abstractruntime.core.copies import copied
 from abstractruntime.core.models import StepRecord
+from abstractruntime.core.tally import Tally
 
 from .base import LedgerStore
 from .forwarding import LedgerDecorator
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+COUNT_FAILED = "count_failed"
 
 LedgerRecordDict = dict[str, Any]
 """A record as subscribers get it (`spec/02 §3.2`); each gets a copy of its own."""
@@ -46,11 +49,13 @@ class ObservableLedgerStore(LedgerDecorator):
     Attributes:
         failed_callbacks: how often a subscriber raised. The error is logged; the append stands and the other
             subscribers are called all the same.
+        tally: its ``counts()`` say how often the ledger inside could not be counted (``count_failed``).
     """
 
     def __init__(self, inner: LedgerStore) -> None:
         super().__init__(inner)
         self.failed_callbacks = 0
+        self.tally = Tally()
         self._lock = threading.Lock()
         self._next_token = 0
         self._subscribers: dict[int, tuple[str | None, LedgerSubscriber]] = {}
@@ -99,47 +104,60 @@ class ObservableLedgerStore(LedgerDecorator):
 
     def count(self, run_id: str) -> int:
         """Number of the run's records; 0, and a line in the log, if the ledger inside can't say."""
-        return count_records(self._inner, run_id)
+        return count_records(self._inner, run_id, self.tally)
 
     def count_many(self, run_ids: Iterable[str]) -> dict[str, int]:
         """Number of records by run; unknown runs are left out."""
-        return count_records_many(self._inner, run_ids)
+        return count_records_many(self._inner, run_ids, self.tally)
 
     def metrics_many(self, run_ids: Iterable[str]) -> dict[str, Metrics]:
         """The metrics of the ledger inside; ``{}`` if it has none."""
-        return metrics_of_many(self._inner, run_ids)
+        return metrics_of_many(self._inner, run_ids, self.tally)
 
 
-def count_records(ledger: LedgerStore, run_id: str) -> int:
+def count_records(ledger: LedgerStore, run_id: str, tally: Tally | None = None) -> int:
     """``ledger.count`` where there is one, else the list's length; 0 on any error, as in the contract."""
     count = getattr(ledger, "count", None)
     try:
         return len(ledger.list(run_id)) if count is None else int(count(run_id))
     except Exception:
+        _count(tally)
         logger.warning("can't count the records of run '%s'", run_id, exc_info=True)
         return 0
 
 
-def count_records_many(ledger: LedgerStore, run_ids: Iterable[str]) -> dict[str, int]:
+def count_records_many(
+    ledger: LedgerStore, run_ids: Iterable[str], tally: Tally | None = None
+) -> dict[str, int]:
     """``ledger.count_many`` where there is one, else run by run; unknown runs are left out either way."""
     wanted = wanted_ids(run_ids)
     count_many = getattr(ledger, "count_many", None)
     if count_many is None:
-        counts = {run_id: count_records(ledger, run_id) for run_id in wanted}
+        counts = {run_id: count_records(ledger, run_id, tally) for run_id in wanted}
         return {run_id: count for run_id, count in counts.items() if count}
-    return _dict_or_empty(count_many, wanted)
+    return _dict_or_empty(count_many, wanted, tally)
 
 
-def metrics_of_many(ledger: LedgerStore, run_ids: Iterable[str]) -> dict[str, Metrics]:
+def metrics_of_many(
+    ledger: LedgerStore, run_ids: Iterable[str], tally: Tally | None = None
+) -> dict[str, Metrics]:
     """``ledger.metrics_many`` where there is one, else ``{}``."""
     metrics_many = getattr(ledger, "metrics_many", None)
-    return {} if metrics_many is None else _dict_or_empty(metrics_many, wanted_ids(run_ids))
+    return {} if metrics_many is None else _dict_or_empty(metrics_many, wanted_ids(run_ids), tally)
 
 
-def _dict_or_empty(method: Callable[[list[str]], object], run_ids: list[str]) -> dict[str, Any]:
+def _dict_or_empty(
+    method: Callable[[list[str]], object], run_ids: list[str], tally: Tally | None
+) -> dict[str, Any]:
     try:
         found = method(run_ids)
     except Exception:
+        _count(tally)
         logger.warning("the ledger inside failed", exc_info=True)
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _count(tally: Tally | None) -> None:
+    if tally is not None:
+        tally.add(COUNT_FAILED)

@@ -237,15 +237,15 @@ class OffloadingLedgerStore(LedgerDecorator):
 
     def count(self, run_id: str) -> int:
         """Number of the run's records; 0, and a line in the log, if the ledger inside can't say."""
-        return count_records(self._inner, run_id)
+        return count_records(self._inner, run_id, self.tally)
 
     def count_many(self, run_ids: Iterable[str]) -> dict[str, int]:
         """Number of records by run; unknown runs are left out."""
-        return count_records_many(self._inner, run_ids)
+        return count_records_many(self._inner, run_ids, self.tally)
 
     def metrics_many(self, run_ids: Iterable[str]) -> dict[str, Metrics]:
         """The metrics of the ledger inside; ``{}`` if it has none."""
-        return metrics_of_many(self._inner, run_ids)
+        return metrics_of_many(self._inner, run_ids, self.tally)
 
 
 def _is_deep(path: str, value: Any) -> bool:

@@ -133,11 +133,14 @@ def test_optional_methods_of_the_ledger_inside(ledger: ObservableLedgerStore) ->
     assert plain.metrics_many(["r1"]) == {}
 
 
+@pytest.mark.weakness("spec/02 U-7")
 def test_a_broken_ledger_counts_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     inner = PlainLedger()
     inner.broken = True
-    assert ObservableLedgerStore(inner).count("r1") == 0
+    ledger = ObservableLedgerStore(inner)
+    assert (ledger.count("r1"), ledger.count_many(["r1"])) == (0, {})
     assert "can't count" in caplog.text
+    assert ledger.tally.counts() == {"count_failed": 2}
 
 
 def test_runtime_subscription() -> None:
