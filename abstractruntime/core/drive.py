@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -29,6 +30,8 @@ from .step import begin_effect, checked_plan, not_json, unencodable_step
 from .step_stamp import is_same_step
 
 __all__ = ["Drive", "Host"]
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_ERROR = "unknown error"
 
@@ -121,18 +124,27 @@ class Drive:
         return made
 
     def _note_node_error(self, exc: Exception) -> None:
-        """What the host wants to find in the stored run of an exception that its caller gets anyway."""
-        kind = self._host.hooks.node_errors
-        if kind == "raise":
+        """What the host wants to find in the stored run of an exception. Its caller gets that in any case,
+        so what fails here is only reported."""
+        if self._host.hooks.node_errors == "raise":
             return
-        env = self._host.environment
-        self._seen = self._host.stores.see(self.run.run_id)  # without what the node did to its copy
-        error = f"Node '{self.run.current_node}' raised {type(exc).__name__}: {exc}"
+        try:
+            self._store_node_error(exc)
+        except Exception:
+            logger.warning("exception of run %s could not be recorded", self.run.run_id, exc_info=True)
+            self._host.stores.tally.add("node_error")
+
+    def _store_node_error(self, exc: Exception) -> None:
+        before, env = self.run, self._host.environment
+        self._seen = self._host.stores.see(before.run_id)  # without what the node did to its copy
+        if not is_same_step(before, self.run):
+            return  # somebody else has taken the step
+        error = f"Node '{before.current_node}' raised {type(exc).__name__}: {exc}"
         attempt = self._reuse.node_failures() + 1
         record = records.node_failure(self.run, error, env, attempt=attempt)
-        if kind == "record":
+        if self._host.hooks.node_errors == "record":
             self._append(record)
-        elif self.run.status is RunStatus.RUNNING:
+        else:
             self._commit(transition.failed(self.run, error, env, reasons=[record]))
 
     def _effect_step(self, plan: StepPlan, effect: Effect) -> None:

@@ -143,6 +143,34 @@ def test_a_plan_that_leads_nowhere_counts_too(kernel: Kernel) -> None:
     assert kernel.state(run_id).status is RunStatus.FAILED
 
 
+@pytest.mark.parametrize("kind", ["record", "fail"])
+def test_the_caller_gets_the_exception_whatever_the_ledger_does(kernel: Kernel, kind: Any) -> None:
+    kernel.use(hooks=Hooks(node_errors=kind))
+    run_id = kernel.start(flow(a=raising))
+
+    def full(record: Any) -> None:
+        raise OSError("disk full")
+
+    kernel.ledger_store.append = full
+    with pytest.raises(RuntimeError, match="broken"):
+        kernel.tick(flow(a=raising), run_id)
+    assert kernel.runtime.fault_counts == {"node_error": 1}
+    assert kernel.state(run_id).status is RunStatus.RUNNING
+
+
+def test_a_stopped_run_is_not_failed_by_its_node(kernel: Kernel) -> None:
+    def node(run: RunState, context: Any) -> StepPlan:
+        kernel.runtime.cancel_run(run.run_id)
+        raise RuntimeError("broken")
+
+    kernel.use(hooks=Hooks(node_errors="fail"))
+    run_id = kernel.start(flow(a=node))
+    with pytest.raises(RuntimeError, match="broken"):
+        kernel.tick(flow(a=node), run_id)
+    assert kernel.state(run_id).status is RunStatus.CANCELLED
+    assert kernel.kinds(run_id) == ["status cancelled"]
+
+
 def test_by_default_an_exception_leaves_nothing(kernel: Kernel) -> None:
     run_id = kernel.start(flow(a=raising))
     with pytest.raises(RuntimeError, match="broken"):
