@@ -15,7 +15,7 @@ from typing import Any
 from abstractruntime.app import App, load_app
 from abstractruntime.core.errors import InvalidInputError, UnknownRunError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
-from abstractruntime.core.traces import attach_traces, derive_traces
+from abstractruntime.core.traces import attach_traces, derive_traces, stored_traces
 from abstractruntime.retention import PurgeReport, RetentionPolicy
 from abstractruntime.retention.database import purge_database
 from abstractruntime.storage.artifact_base import ArtifactStore
@@ -278,9 +278,11 @@ class Client:
 
     def traces(self, run_id: str) -> dict[str, Any]:
         """Node traces (`spec/01 §11.1`), from the ledger. Raises UnknownRunError."""
-        runtime = self.checkpoint(run_id).run.vars.get("_runtime")
+        run = self.checkpoint(run_id).run
+        runtime = run.vars.get("_runtime")
         marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
-        return derive_traces([entry.record for entry in self.store.ledger(run_id)], marks)
+        records = [entry.record for entry in self.store.ledger(run_id)]
+        return derive_traces(records, marks, stored_traces(run))
 
     def list(
         self,

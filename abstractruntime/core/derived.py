@@ -14,15 +14,19 @@ class Derived(dict[str, Any]):
     """A dict whose content comes from elsewhere (the ledger) on first access.
 
     It lets ``vars["_runtime"]["node_traces"]`` be served unchanged (`spec/01 §11.1`) without growing the
-    checkpoint with every step (`DESIGN §1.5`). What is stored in its place is an empty object; a deep copy
-    stays lazy. Changes made to it live as long as the object (until `refresh`).
+    checkpoint with every step (`DESIGN §1.5`). What is stored in its place is ``stored``; a deep copy stays
+    lazy. Changes made to it live as long as the object (until `refresh`).
+
+    Attributes:
+        stored: what the checkpoint has here: nothing, or what an older release kept in it.
 
     Until it is read it holds one placeholder, because C code such as the JSON encoder asks the bare dict
     whether it is empty before it asks this class for its items.
     """
 
-    def __init__(self, source: Any = ()) -> None:
+    def __init__(self, source: Any = (), *, stored: dict[str, Any] | None = None) -> None:
         super().__init__()
+        self.stored: dict[str, Any] = stored or {}
         self._source: Callable[[], dict[str, Any]] | None = source if callable(source) else None
         self._filled = self._source is None
         if self._filled:
@@ -140,7 +144,8 @@ class Derived(dict[str, Any]):
         super().clear()
 
     def __copy__(self) -> Derived:
-        return Derived(self._source) if self._source is not None else Derived(dict(super().items()))
+        source = self._source if self._source is not None else dict(super().items())
+        return Derived(source, stored=self.stored)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Derived:
         return self.__copy__()
@@ -150,9 +155,9 @@ class Derived(dict[str, Any]):
 
 
 def without_derived(vars: dict[str, Any]) -> dict[str, Any]:
-    """``vars`` as it may be stored: the same object, or a shallow copy with computed views emptied."""
+    """``vars`` as it may be stored: the same object, or a shallow copy without what is computed."""
     runtime = vars.get("_runtime")
     if type(runtime) is not dict or not any(type(value) is Derived for value in runtime.values()):
         return vars
-    kept = {key: {} if type(value) is Derived else value for key, value in runtime.items()}
+    kept = {key: value.stored if type(value) is Derived else value for key, value in runtime.items()}
     return {**vars, "_runtime": kept}

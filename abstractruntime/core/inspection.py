@@ -9,7 +9,7 @@ from typing import Any
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
 from .persistence import Persistence
-from .traces import derive_traces, empty_trace
+from .traces import derive_traces, empty_trace, stored_traces
 
 __all__ = ["Inspection"]
 
@@ -49,7 +49,7 @@ class Inspection:
         run = self._stores.load(run_id)
         runtime = run.vars.get("_runtime")
         marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
-        return derive_traces(self._stores.ledger_store.list(run_id), marks)
+        return derive_traces(self._stores.ledger_store.list(run_id), marks, stored_traces(run))
 
     def get_node_trace(self, run_id: str, node_id: str) -> dict[str, Any]:
         """One node's trace, or ``{"node_id": ..., "steps": []}``."""

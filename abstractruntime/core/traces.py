@@ -2,7 +2,8 @@
 
 The checkpoint holds no trace: each effect step's outcome is in the ledger already, so a trace is a view of
 it. Only reused results leave no ledger record; the kernel keeps a small mark for those
-(`_runtime.reused_steps`) and the view takes their result from the ledger too.
+(`_runtime.reused_steps`) and the view takes their result from the ledger too. Traces that an older release
+stored in the checkpoint stay there as they are; the view goes on where they end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from .derived import Derived
 from .models import EffectType, RunState
 from .vars import NODE_TRACES
 
-__all__ = ["attach_traces", "derive_traces", "empty_trace", "mark_reused", "mark_traced", "renew_traces"]
+__all__ = [
+    "attach_traces",
+    "derive_traces",
+    "empty_trace",
+    "mark_reused",
+    "mark_traced",
+    "renew_traces",
+    "stored_traces",
+]
 
 MAX_TRACE_STEPS = 100
 _REUSED = "reused_steps"
@@ -57,7 +66,19 @@ def attach_traces(run: RunState, ledger: Callable[[], Iterable[Record]]) -> None
     """Serve ``vars["_runtime"]["node_traces"]`` as a view of the ledger, once there is an effect step."""
     runtime = run.vars.get("_runtime")
     if isinstance(runtime, dict) and NODE_TRACES in runtime:
-        runtime[NODE_TRACES] = Derived(lambda: derive_traces(ledger(), runtime.get(_REUSED)))
+        stored = stored_traces(run)
+        runtime[NODE_TRACES] = Derived(
+            lambda: derive_traces(ledger(), runtime.get(_REUSED), stored), stored=stored
+        )
+
+
+def stored_traces(run: RunState) -> dict[str, Any]:
+    """What the checkpoint itself holds of node traces: an older release kept them there."""
+    runtime = run.vars.get("_runtime")
+    traces = runtime.get(NODE_TRACES) if isinstance(runtime, dict) else None
+    if isinstance(traces, Derived):
+        return traces.stored
+    return traces if isinstance(traces, dict) else {}
 
 
 def renew_traces(run: RunState, ledger: Callable[[], Iterable[Record]]) -> None:
@@ -84,12 +105,15 @@ class _Step:
         return bool(self.record["status"] == "failed")
 
 
-def derive_traces(ledger: Iterable[Record], reused: object = None) -> dict[str, Any]:
+def derive_traces(
+    ledger: Iterable[Record], reused: object = None, stored: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """All node traces of a run: by node, at most the last 100 steps each, in time order.
 
     Args:
         ledger: the run's records in order.
         reused: the run's ``_runtime.reused_steps``.
+        stored: `stored_traces` of the run; only later steps come from the ledger.
     """
     steps: dict[str, list[_Step]] = defaultdict(list)
     completed: dict[str, Record] = {}
@@ -102,7 +126,26 @@ def derive_traces(ledger: Iterable[Record], reused: object = None) -> dict[str, 
     for node_id, ts, key in _marks(reused):
         if key in completed:
             steps[node_id].append(_Step(completed[key], since=ts, ts=ts, reused=True))
+    if stored:
+        return _continued(stored, steps)
     return {node_id: _trace(node_id, taken) for node_id, taken in steps.items() if taken}
+
+
+def _continued(stored: Mapping[str, Any], steps: Mapping[str, list[_Step]]) -> dict[str, Any]:
+    """Stored traces, and after them the steps that came later."""
+    traces: dict[str, Any] = deepcopy(dict(stored))
+    kept = [trace for trace in traces.values() if isinstance(trace, dict)]
+    last = max((str(trace.get("updated_at") or "") for trace in kept), default="")
+    for node_id, taken in steps.items():
+        newer = [step for step in taken if step.ts > last]
+        if not newer:
+            continue
+        trace = _trace(node_id, newer)
+        earlier = traces.get(node_id)
+        if isinstance(earlier, dict) and isinstance(earlier.get("steps"), list):
+            trace["steps"] = [*earlier["steps"], *trace["steps"]][-MAX_TRACE_STEPS:]
+        traces[node_id] = trace
+    return traces
 
 
 def _is_effect_step(record: Record) -> bool:

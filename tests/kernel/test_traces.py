@@ -179,13 +179,21 @@ def test_checkpoint_does_not_grow_with_the_steps(kernel: Kernel) -> None:
     assert size_after(80) - size_after(2) < 10  # digits of a counter
 
 
-def test_traces_of_an_old_checkpoint_are_served_from_the_ledger(kernel: Kernel) -> None:
+def test_traces_of_an_old_checkpoint_are_served_and_go_on_from_the_ledger(kernel: Kernel) -> None:
     """The published package stored them inside the checkpoint."""
     workflow = flow(a=asks(EffectType.ASK_USER, {"prompt": "?"}), done=done)
-    state = kernel.go(workflow)
-    state.vars["_runtime"]["node_traces"] = {"a": {"node_id": "a", "steps": ["as stored"]}}
+    run_id = kernel.start(workflow)
+    state = kernel.state(run_id)
+    stored = {"a": {"node_id": "a", "steps": ["as stored"], "updated_at": state.updated_at}}
+    state.vars["_runtime"]["node_traces"] = stored
     kernel.run_store.save(state)
-    assert kernel.state(state.run_id).vars["_runtime"]["node_traces"]["a"]["steps"][0]["status"] == "waiting"
+    assert kernel.runtime.get_node_traces(run_id) == stored
+    served = kernel.tick(workflow, run_id).vars["_runtime"]["node_traces"]
+    assert served == kernel.runtime.get_node_traces(run_id)
+    assert served["a"]["steps"][0] == "as stored"
+    assert [step["status"] for step in served["a"]["steps"][1:]] == ["waiting"]
+    kept = kernel.run_store.load(run_id).to_dict()["vars"]["_runtime"]["node_traces"]
+    assert kept == stored
 
 
 def test_traces_are_the_readers_own(kernel: Kernel) -> None:
