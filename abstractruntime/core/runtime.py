@@ -204,7 +204,8 @@ class Runtime(Inspection):
         """Let the run take up to ``max_steps`` node executions (`spec/01 §9.2`).
 
         Returns at once, without change, when the run is terminal, paused, or waits for something that is
-        not due. If another thread of this process drives the run already, its stored state is returned.
+        not due. If another thread drives the run already, or another process over the same SQLite file or
+        directory, its stored state is returned.
 
         Raises:
             UnknownRunError: (a ``KeyError``) no such run.
