@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
@@ -80,7 +81,13 @@ class LocalScope:
                 parent_run_id=child.parent.run_id,
             )
             state = self._runtime.get_state(run_id)
-        return state if child.detached else self._drive(child.workflow, state)
+        return self._whole(state if child.detached else self._drive(child.workflow, state))
+
+    def _whole(self, child: RunState) -> RunState:
+        """A child that ended before a crash is read back; what its store keeps elsewhere is the parent's to
+        have (`spec/02 §15 D-5`)."""
+        put_back: Callable[[RunState], RunState] | None = getattr(self._runtime.run_store, "whole", None)
+        return child if put_back is None or not child.is_terminal else put_back(child)
 
     def _child_id(self) -> str:
         """The same id when the same step runs again, after a crash or a pause: a child is never started

@@ -35,7 +35,8 @@ class RunStorePort(Protocol):
     full loads, ``swap(run, before=, version=)``, a save that happens only if the stored run still has that
     version and returns the new one (else ``None``), ``lock_domain``, an object that several stores over the
     same runs share, and ``atomic()``, a context in which nobody else writes, and in which (where the store
-    has transactions) all writes through this store and its ledger commit together or not at all.
+    has transactions) all writes through this store and its ledger commit together or not at all. A store
+    that keeps parts of ended runs elsewhere offers ``whole(run)``, a loaded run with its output put back.
     """
 
     def save(self, run: RunState) -> None: ...

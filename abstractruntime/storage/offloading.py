@@ -84,6 +84,14 @@ class OffloadingRunStore(RunStore):
         """The run as it was saved, references and all."""
         return self._inner.load(run_id)
 
+    def whole(self, run: RunState) -> RunState:
+        """A loaded run with its output put back.
+
+        Raises:
+            CorruptArtifactError: a part of it is gone.
+        """
+        return replace(run, output=resolve_offloaded(run.output, self._artifacts))
+
     def _offloaded(self, run: RunState) -> RunState:
         if self._limit <= 0 or not run.is_terminal or not run.run_id.strip():
             return run

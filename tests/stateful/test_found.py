@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,3 +39,31 @@ def test_offloading_does_not_hide_what_has_no_json_form(tmp_path: Path, value: f
             world.runtime.resume(workflow=workflow, run_id=run_id, wait_key=None, payload=payload)
         assert world.runtime.get_state(run_id).status == "waiting"
         assert len(world.runtime.get_ledger(run_id)) == 2
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_the_output_of_a_child_that_ended_before_a_crash_is_whole(tmp_path: Path) -> None:
+    """The parent's step runs again and finds its child ended: what it gets must not be a reference."""
+    views = []
+    for name, opening in (("memory", memory()), ("decorated", decorated(files(tmp_path)))):
+        world = World(name, opening, tick_us=1)
+        workflow = world.workflows.mixed_from("sync")
+        run_id = world.runtime.start(workflow=workflow)
+        append = world.stores.ledger.append
+
+        def dying(record: Any, run_id: str = run_id, append: Any = append) -> None:
+            if record.run_id == run_id and record.status == "completed":
+                raise Killed
+            append(record)
+
+        world.stores.ledger.append = dying
+        with pytest.raises(Killed):
+            world.runtime.tick(workflow=workflow, run_id=run_id)
+        world.stores.ledger.append = append
+        world.reopen()
+        run = world.runtime.tick(workflow=workflow, run_id=run_id, max_steps=1)
+        views.append(run.vars["got"]["sync"]["output"])
+    assert views[0] == views[1] == {"answer": "0 is done", "report": "r" * 300}
