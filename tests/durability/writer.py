@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,20 @@ class TellingRuns:
         self._inner, self._voice = inner, voice
         if hasattr(inner, "atomic"):
             self.atomic = lambda: voice.transaction(inner.atomic())
+        if hasattr(inner, "swap"):
+            self.swap = lambda run, **seen: self._told(run, lambda: inner.swap(run, **seen))
 
     def save(self, run: RunState) -> None:
+        self._told(run, lambda: self._inner.save(run) or True)
+
+    def _told(self, run: RunState, write: Callable[[], Any]) -> Any:
         point = "terminal" if run.is_terminal else run.status.value
         faults.hit(f"{point}.saving")
-        self._inner.save(run)
+        written = write()
         faults.hit(f"{point}.saved")
-        self._voice.stored(checkpoint=run.run_id, at=run.updated_at)
+        if written is not None:
+            self._voice.stored(checkpoint=run.run_id, at=run.updated_at)
+        return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
