@@ -15,7 +15,7 @@ from abstractruntime.core.spec import RunContext, WorkflowSpec
 
 LOOPS = 3
 OUTPUT = {"answer": "yes", "child": "yes", "loops": LOOPS, "tool": "works"}
-LARGE = 400_000
+LARGE = 100_000
 """Characters in the answers of some steps: large enough for a process to die in the middle of a write."""
 
 
