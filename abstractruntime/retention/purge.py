@@ -40,7 +40,7 @@ def purge(
     command_cursors: Sequence[CommandCursorStore] = (),
     dry_run: bool = False,
     limit: int | None = None,
-    batch: int = 100,
+    batch: int = 1000,
     now: datetime | None = None,
 ) -> PurgeReport:
     """Remove the trees of runs that ``policy`` lets go, with their ledgers, artifacts and snapshots.

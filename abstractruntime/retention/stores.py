@@ -18,8 +18,6 @@ from .report import PurgeReport
 
 __all__ = ["EventInbox", "PurgedStores", "Tree"]
 
-_SNAPSHOTS_AT_ONCE = 100
-
 Tree = list[RunMark]
 
 
@@ -57,7 +55,8 @@ class PurgedStores:
         self.runs: Any = runs
         self.ledgers: Any = ledgers
         self.artifacts = artifacts
-        self.snapshots = snapshots
+        self.snapshots = None if snapshots is None else _Snapshots(snapshots)
+        self._payloads = [store for store in (artifacts, snapshots) if store is not None]
         self._lock_ended: Callable[[Sequence[str]], dict[str, str]] | None = getattr(runs, "lock_ended", None)
 
     def together(self) -> AbstractContextManager[object]:
@@ -85,20 +84,21 @@ class PurgedStores:
         if self.artifacts is not None:
             part.artifacts, part.artifact_bytes = _measure(self.artifacts, run_ids)
         if self.snapshots is not None:
-            part.snapshots = _count_snapshots(self.snapshots, run_ids)
+            part.snapshots = self.snapshots.count(run_ids)
         return part
 
     def has_slow_payloads(self) -> bool:
         """Whether artifacts or snapshots are removed run by run, perhaps far away."""
-        stores = (self.artifacts, self.snapshots)
-        return any(store is not None and not hasattr(store, "delete_by_runs") for store in stores)
+        return not all(
+            hasattr(store, "delete_by_runs") or hasattr(store, "ids_by_run") for store in self._payloads
+        )
 
     def remove_payloads(self, run_ids: Sequence[str]) -> None:
         """Artifacts and snapshots of these runs."""
         if self.artifacts is not None:
             _delete_artifacts(self.artifacts, run_ids)
         if self.snapshots is not None:
-            _delete_snapshots(self.snapshots, run_ids)
+            self.snapshots.delete(run_ids)
         faults.hit("purge.payloads_removed")
 
     def remove_runs(self, run_ids: Sequence[str]) -> None:
@@ -136,8 +136,8 @@ def _delete_all(store: Any, run_ids: Sequence[str], step: str | None = None) -> 
             faults.hit(step)
 
 
-# Stores that know many runs at once have ``measure_runs``, ``count_of_runs`` and ``delete_by_runs``; others
-# are asked run by run.
+# Stores that know many runs at once have ``measure_runs`` or ``count_of_runs``, and ``delete_by_runs``;
+# others are asked run by run.
 
 
 def _measure(artifacts: ArtifactStore, run_ids: Sequence[str]) -> tuple[int, int]:
@@ -157,19 +157,30 @@ def _delete_artifacts(artifacts: ArtifactStore, run_ids: Sequence[str]) -> None:
         artifacts.delete_by_run(run_id)
 
 
-def _count_snapshots(snapshots: SnapshotStore, run_ids: Sequence[str]) -> int:
-    count: Callable[[Sequence[str]], int] | None = getattr(snapshots, "count_of_runs", None)
-    if count is not None:
-        return count(run_ids)
-    return sum(len(snapshots.list(run_id=run_id, limit=2**31)) for run_id in run_ids)
+class _Snapshots:
+    """Snapshots by run. A store that can only list everything it has is read once, not for each run."""
 
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+        self._ids: dict[str, list[str]] | None = None
 
-def _delete_snapshots(snapshots: SnapshotStore, run_ids: Sequence[str]) -> None:
-    delete: Callable[[Sequence[str]], int] | None = getattr(snapshots, "delete_by_runs", None)
-    if delete is not None:
-        delete(run_ids)
-        return
-    for run_id in run_ids:
-        while found := snapshots.list(run_id=run_id, limit=_SNAPSHOTS_AT_ONCE):
-            for snapshot in found:
-                snapshots.delete(snapshot.snapshot_id)
+    def count(self, run_ids: Sequence[str]) -> int:
+        count: Callable[[Sequence[str]], int] | None = getattr(self._store, "count_of_runs", None)
+        return sum(len(self._of(run_id)) for run_id in run_ids) if count is None else count(run_ids)
+
+    def delete(self, run_ids: Sequence[str]) -> None:
+        delete: Callable[[Sequence[str]], int] | None = getattr(self._store, "delete_by_runs", None)
+        if delete is not None:
+            delete(run_ids)
+            return
+        for run_id in run_ids:
+            for snapshot_id in self._of(run_id):
+                self._store.delete(snapshot_id)
+
+    def _of(self, run_id: str) -> list[str]:
+        ids_by_run: Callable[[], dict[str, list[str]]] | None = getattr(self._store, "ids_by_run", None)
+        if ids_by_run is None:
+            return [each.snapshot_id for each in self._store.list(run_id=run_id, limit=2**31)]
+        if self._ids is None:
+            self._ids = ids_by_run()
+        return self._ids.get(run_id, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,15 @@ class FileArtifactStore(ArtifactStore):
                     path.unlink()
                     removed = True
         return removed
+
+    def delete_by_runs(self, run_ids: Sequence[str]) -> int:
+        """Remove the artifacts of these runs; how many there were. One look at the directory for all."""
+        return sum(self.delete(metadata.artifact_id) for metadata in self._index.of_runs(run_ids))
+
+    def measure_runs(self, run_ids: Sequence[str]) -> tuple[int, int]:
+        """How many artifacts these runs have, and their size in bytes."""
+        sizes = [metadata.size_bytes for metadata in self._index.of_runs(run_ids)]
+        return len(sizes), sum(sizes)
 
     def list_by_run(self, run_id: str) -> list[ArtifactMetadata]:
         """The run's artifacts, oldest first. Damaged ones are left out and reported in the log."""

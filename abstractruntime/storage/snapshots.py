@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+IdsByRun = dict[str, list[str]]
 
 
 class CorruptSnapshotError(RuntimeFault, ValueError):
@@ -158,6 +160,11 @@ class InMemorySnapshotStore(SnapshotStore):
         with self._lock:
             return self._snapshots.pop(snapshot_id, None) is not None
 
+    def ids_by_run(self) -> IdsByRun:
+        """The ids of all snapshots, by run."""
+        with self._lock:
+            return _ids_by_run(self._snapshots.values())
+
     def list(
         self,
         *,
@@ -209,6 +216,10 @@ class JsonSnapshotStore(SnapshotStore):
             return False
         return True
 
+    def ids_by_run(self) -> IdsByRun:
+        """The ids of all snapshots, by run; reads each file once, keeps none of them."""
+        return _ids_by_run(self._readable())
+
     def list(
         self,
         *,
@@ -218,7 +229,9 @@ class JsonSnapshotStore(SnapshotStore):
         limit: int = 100,
     ) -> list[Snapshot]:
         """See `SnapshotStore.list`. Damaged files are left out and reported in the log."""
-        found = []
+        return _matching(self._readable(), run_id, tag, query, limit)
+
+    def _readable(self) -> Iterator[Snapshot]:
         for path in self._base.glob("snapshot_*.json"):
             try:
                 snapshot = _read(path)
@@ -226,8 +239,7 @@ class JsonSnapshotStore(SnapshotStore):
                 logger.warning("snapshot %s is left out: %s", path, exc)
                 continue
             if snapshot is not None:
-                found.append(snapshot)
-        return _matching(found, run_id, tag, query, limit)
+                yield snapshot
 
     def _path(self, snapshot_id: str) -> Path:
         return self._base / f"snapshot_{checked_id(snapshot_id, 'snapshot_id')}.json"
@@ -263,6 +275,13 @@ def _from_dict(data: Mapping[str, Any]) -> Snapshot:
         updated_at=data.get("updated_at") or created,
         run_state=dict(data.get("run_state") or {}),
     )
+
+
+def _ids_by_run(snapshots: Iterable[Snapshot]) -> IdsByRun:
+    found: IdsByRun = {}
+    for snapshot in snapshots:
+        found.setdefault(snapshot.run_id, []).append(snapshot.snapshot_id)
+    return found
 
 
 def _copy(snapshot: Snapshot) -> Snapshot:
