@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -182,3 +186,36 @@ def test_errors_are_told_and_make_the_command_fail(command: Command, tmp_path: P
     assert result.exit_code == 1
     assert "gc stopped" in result.stderr
     assert not (folder / "run_old.json").exists()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("point", ["payloads_removed", "ledgers_removed", "run_removed"])
+def test_a_killed_purge_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
+    folder = tmp_path / "files"
+    stores = Stores(
+        JsonFileRunStore(folder),
+        JsonlLedgerStore(folder),
+        FileArtifactStore(folder),
+        JsonSnapshotStore(folder),
+        folder,
+    )
+    fill(stores)
+    command = [sys.executable, "-m", "abstractruntime.cli", "purge", "--older-than", "30d"]
+    command += ["--store", str(folder)]
+    root = Path(__file__).resolve().parents[2]
+    killed = subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "ABSTRACTRUNTIME_FAULTS": f"purge.{point}=kill"},
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert "old" in stores.ids()
+    assert stores.is_whole("young")
+    assert subprocess.run(command, cwd=root, check=False, capture_output=True, timeout=60).returncode == 0
+    assert stores.ids() == {"young", "waiting"}
+    assert all(stores.traces_of(run_id) == [] for run_id in ("old", "old-child", "failed"))
+    assert stores.is_whole("young")
+    assert stores.is_whole("waiting")
