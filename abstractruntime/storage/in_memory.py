@@ -122,9 +122,9 @@ class InMemoryRunStore(RunStore):
         """See `QueryableRunStore.list_runs`."""
 
         def matches(run: RunState) -> bool:
-            if status is not None and run.status is not status:
+            if status is not None and run.status != status:
                 return False
-            if wait_reason is not None and (run.waiting is None or run.waiting.reason is not wait_reason):
+            if wait_reason is not None and (run.waiting is None or run.waiting.reason != wait_reason):
                 return False
             return workflow_id is None or run.workflow_id == workflow_id
 
@@ -153,7 +153,7 @@ class InMemoryRunStore(RunStore):
             return []
         with self._lock:
             children = [run for run in self._runs.values() if run.parent_run_id == parent_run_id]
-        wanted = [run for run in children if status is None or run.status is status]
+        wanted = [run for run in children if status is None or run.status == status]
         wanted.sort(key=lambda run: (run.created_at or "", run.run_id))
         return [copy_run(run) for run in wanted]
 
@@ -182,7 +182,7 @@ class InMemoryRunStore(RunStore):
         session = stripped(session_id)
 
         def matches(run: RunState) -> bool:
-            if status is not None and run.status is not status:
+            if status is not None and run.status != status:
                 return False
             if workflow_id is not None and run.workflow_id != workflow_id:
                 return False

@@ -161,9 +161,9 @@ class JsonFileRunStore(RunStore):
         """See `QueryableRunStore.list_runs`."""
 
         def matches(row: Row) -> bool:
-            if status is not None and row["status"] != status.value:
+            if status is not None and row["status"] != status:
                 return False
-            if wait_reason is not None and row["wait_reason"] != wait_reason.value:
+            if wait_reason is not None and row["wait_reason"] != wait_reason:
                 return False
             return workflow_id is None or row["workflow_id"] == workflow_id
 
@@ -216,7 +216,7 @@ class JsonFileRunStore(RunStore):
         file_ids = self._index.children(parent_run_id) | self._scanned.get(parent_run_id, set())
 
         def matches(run: RunState) -> bool:
-            return run.parent_run_id == parent_run_id and (status is None or run.status is status)
+            return run.parent_run_id == parent_run_id and (status is None or run.status == status)
 
         children = self._loaded(file_ids, matches, len(file_ids))
         children.sort(key=lambda run: (run.created_at or "", run.run_id))
@@ -235,7 +235,7 @@ class JsonFileRunStore(RunStore):
         session = stripped(session_id)
 
         def matches(row: Row) -> bool:
-            if status is not None and row["status"] != status.value:
+            if status is not None and row["status"] != status:
                 return False
             if workflow_id is not None and row["workflow_id"] != workflow_id:
                 return False

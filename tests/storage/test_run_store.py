@@ -217,3 +217,11 @@ def test_threads_may_save_and_list_at_the_same_time(runs: FullRunStore) -> None:
         thread.join()
     assert failures == []
     assert len(runs.list_runs(limit=1000)) == 60
+
+
+def test_filters_may_be_text(runs: Any) -> None:
+    runs.save(waiting_until(a_run("r1"), "2026-01-01T00:00:00.000000+00:00"))
+    runs.save(a_run("r2", parent_run_id="r1"))
+    assert [run.run_id for run in runs.list_runs(status="waiting", wait_reason="until")] == ["r1"]
+    assert [row["run_id"] for row in runs.list_run_index(status="running")] == ["r2"]
+    assert [run.run_id for run in runs.list_children(parent_run_id="r1", status="running")] == ["r2"]

@@ -35,9 +35,9 @@ def find_runs(database: Database, where: RunFilter, *, limit: int, before: str |
 
 def conditions_of(where: RunFilter) -> tuple[list[str], dict[str, object]]:
     """SQL conditions and their parameters; values never become part of the text."""
-    values = {
-        "status": where.status and where.status.value,
-        "wait_reason": where.wait_reason and where.wait_reason.value,
+    values = {  # `RunStatus("waiting")` is the member itself: the filter may come as text
+        "status": where.status and RunStatus(where.status).value,
+        "wait_reason": where.wait_reason and WaitReason(where.wait_reason).value,
         "workflow_id": where.workflow_id,
         "session_id": where.session_id,
         "parent_run_id": where.parent_run_id,
