@@ -46,7 +46,7 @@ def test_memory_files_and_sqlite_bare_and_decorated(tmp_path: Path) -> None:
                 "decorated sqlite": decorated(sqlite(scratch / "decorated.sqlite3", template)),
             }
 
-    run_state_machine_as_test(Embedded, settings=effort(15))
+    run_state_machine_as_test(Embedded, settings=effort(12))
 
 
 @pytest.fixture
