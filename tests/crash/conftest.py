@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from .fleet import CrashFleet
+from .nursery import Nursery
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery_ends() -> Iterator[None]:
+    yield
+    Nursery.close_shared()
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from workers.client import Client
 from workers.settings import load_settings
 
 from .flows import ORACLE
+from .nursery import Born, Nursery
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APP = "tests.crash.flows:app"
@@ -36,7 +36,7 @@ class CrashFleet:
     database_url: str
     redis_url: str
     folder: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, Born] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.oracle = self.folder / "oracle"
@@ -68,7 +68,7 @@ class CrashFleet:
 
     def worker(
         self, name: str, *, queues: str = "all", pool: str = "solo", faults: str = "", concurrency: int = 1
-    ) -> subprocess.Popen[bytes]:
+    ) -> Born:
         """Start a Celery worker; ``queues``: ticks, effects or all."""
         chosen = {
             "ticks": self.settings.tick_queue,
@@ -79,22 +79,23 @@ class CrashFleet:
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "info"]
         return self._celery(name, command, faults)
 
-    def beat(self, name: str = "beat") -> subprocess.Popen[bytes]:
+    def beat(self, name: str = "beat") -> Born:
         """Start a beat."""
         return self._celery(name, ["beat", "-s", str(self.folder / f"{name}.schedule"), "-l", "info"], "")
 
-    def resumer(self, name: str = "resumer") -> subprocess.Popen[bytes]:
+    def resumer(self, name: str = "resumer") -> Born:
         """Start a resumer."""
-        return self._start(name, [sys.executable, "-m", "workers.resumer"], "")
+        return self.start(name, "workers.resumer")
 
-    def _celery(self, name: str, arguments: list[str], faults: str) -> subprocess.Popen[bytes]:
-        return self._start(name, [sys.executable, "-m", "celery", "-A", "workers", *arguments], faults)
+    def _celery(self, name: str, arguments: list[str], faults: str) -> Born:
+        return self.start(name, "celery", ["-A", "workers", *arguments], faults)
 
-    def _start(self, name: str, command: list[str], faults: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command, env=self.environment(faults), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-            )
+    def start(
+        self, name: str, module: str, arguments: Sequence[str] = (), faults: str = "", **variables: str
+    ) -> Born:
+        """Start ``python -m module arguments`` as a process of this fleet."""
+        env = self.environment(faults, **variables)
+        process = Nursery.shared().bear(module, arguments, env, self.folder / f"{name}.log")
         self.processes[name] = process
         return process
 

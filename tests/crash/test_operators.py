@@ -45,21 +45,10 @@ def test_inspect_registered_lists_the_tasks(fleet: CrashFleet) -> None:
 
 def test_flower_shows_tasks_with_their_run_and_node(fleet: CrashFleet) -> None:
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "workers",
-        "flower",
-        f"--port={port}",
-        "--address=127.0.0.1",
-    ]
-    fleet._start("flower", command, "")
+    fleet.start("flower", "celery", ["-A", "workers", "flower", f"--port={port}", "--address=127.0.0.1"])
     url = f"http://127.0.0.1:{port}"
     eventually(lambda: _get(f"{url}/healthcheck"), timeout=DEADLINE, message="Flower did not start")
-    worker = [sys.executable, "-m", "celery", "-A", "workers", "worker", "-P", "solo", "-E", "-n", "e@test"]
-    fleet._start("watched", worker, "")
+    fleet.start("watched", "celery", ["-A", "workers", "worker", "-P", "solo", "-E", "-n", "e@test"])
     run_id = fleet.client.start("call")
     fleet.client.wait(run_id, timeout=DEADLINE)
 
