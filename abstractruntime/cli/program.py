@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import demo, dev, doctor, events, migrate, processes, purge, runs
+from . import chaos, demo, dev, doctor, events, migrate, processes, purge, runs
 from .door import Door
 
 __all__ = ["program"]
@@ -43,6 +43,7 @@ _PROCESSES = "Processes of a fleet"
 
 program.command("demo", rich_help_panel=_TRY)(demo.demo)
 program.command("dev", rich_help_panel=_TRY)(dev.dev)
+program.command("chaos", rich_help_panel=_TRY)(chaos.chaos)
 program.command("doctor", rich_help_panel=_OPERATE)(doctor.doctor)
 program.command("migrate", rich_help_panel=_OPERATE)(migrate.migrate)
 program.command("purge", rich_help_panel=_OPERATE)(purge.purge_command)
