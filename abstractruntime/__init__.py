@@ -71,6 +71,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 # Ours, beyond the published names: reachable here, not part of ``__all__``.
 _ALSO: dict[str, tuple[str, ...]] = {
     "app": ("App", "Cron", "Every"),
+    "limits": ("Limit", "Rate"),
 }
 _SUBPACKAGES = ("core", "history_bundle", "identity", "memory", "scheduler", "storage")
 _HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name in names}

@@ -14,7 +14,7 @@ Workers, beat, the client and the command line all take the same object, as ``--
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 from .core.config import RuntimeConfig
 from .core.errors import AppError
-from .core.models import EffectType
+from .core.models import EffectType, RunState
 from .core.outcome import BoundHandler, EffectHandler, bind_handler
 from .core.policy import DefaultEffectPolicy, EffectPolicy
 from .core.spec import WorkflowSpec
+from .limits import KeyValue, Limit, Rate, StartLimit
 from .schedule import Cron, Every, Schedule
 
 if TYPE_CHECKING:
     from .storage.artifact_base import ArtifactStore
 
-__all__ = ["App", "Cron", "EffectBinding", "Every", "NodeRetry", "load_app"]
+__all__ = ["App", "Cron", "EffectBinding", "Every", "Limit", "NodeRetry", "Rate", "load_app"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,13 @@ class EffectBinding:
             milliseconds: it holds up the ticks behind it.
         lease_s: seconds without a heartbeat after which another worker takes the effect over;
             ``None`` = the deployment's setting.
+        limits: how many may be carried out at once, or begin per time; all of them must agree.
     """
 
     handler: BoundHandler
     quick: bool = False
     lease_s: float | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class App:
     artifacts: ArtifactStore | Callable[[], ArtifactStore] | None = None
     _workflows: dict[str, WorkflowSpec] = field(init=False, repr=False)
     _bindings: dict[EffectType, EffectBinding] = field(init=False, repr=False)
+    _start_limits: dict[str, tuple[StartLimit, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._workflows = {}
@@ -143,15 +147,70 @@ class App:
         return workflow
 
     def effect(
-        self, kind: EffectType, *, quick: bool = False, lease_s: float | None = None
+        self,
+        kind: EffectType,
+        *,
+        quick: bool = False,
+        lease_s: float | None = None,
+        limits: Iterable[Limit] = (),
     ) -> Callable[[EffectHandler], EffectHandler]:
-        """Declare the decorated function as the handler of an effect type (see `EffectBinding`)."""
+        """Declare the decorated function as the handler of an effect type (see `EffectBinding`).
+
+        Raises:
+            AppError: ``limits`` holds something else than limits, or two of one name.
+        """
+        checked = self._checked_limits(kind, tuple(limits))
 
         def declare(handler: EffectHandler) -> EffectHandler:
-            self._bindings[EffectType(kind)] = EffectBinding(bind_handler(handler), quick, lease_s)
+            self._bindings[EffectType(kind)] = EffectBinding(bind_handler(handler), quick, lease_s, checked)
             return handler
 
         return declare
+
+    def _checked_limits(self, kind: EffectType, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+        where = f"App '{self.name}': limits of effect '{EffectType(kind).value}'"
+        for limit in limits:
+            if not isinstance(limit, Limit):
+                raise AppError(f"{where} must be Limit objects, got {type(limit).__name__}")
+        if len({limit.name for limit in limits}) < len(limits):
+            raise AppError(f"{where}: two have the same name")
+        return limits
+
+    def limit_starts(
+        self,
+        workflow_id: str,
+        *,
+        key: Callable[[RunState], KeyValue] | None = None,
+        concurrency: int | None = None,
+        rate: Rate | None = None,
+        counts_waiting: bool = True,
+    ) -> None:
+        """Let at most ``concurrency`` runs of a workflow be active, and ``rate`` of them begin, for each key.
+
+        A run beyond that is stored at once, waits at its entry node (``hold_reason`` says so) and begins in
+        turn when another ends. It concerns runs that are started from outside; children belong to the run
+        that starts them, and waiting for their own tree could last for ever.
+
+        Args:
+            key: ``(run)`` -> text or an integer; ``None`` from it = this run is not limited. Without a
+                function all runs of the workflow share one key.
+            counts_waiting: whether a run that waits (for an event, a person, a timer, a child) stays active.
+                If not, it gives its slot up and takes it back without queueing, so for a while more runs
+                than ``concurrency`` may be under way.
+
+        Raises:
+            AppError: the workflow is not declared, is limited already, or a value is wrong.
+        """
+        limit = StartLimit(workflow_id, key, concurrency, rate, counts_waiting)
+        if workflow_id not in self._workflows:
+            known = ", ".join(sorted(self._workflows)) or "none"
+            raise AppError(
+                f"App '{self.name}': limit_starts names workflow '{workflow_id}', which is not declared "
+                f"(declared: {known})"
+            )
+        if workflow_id in self._start_limits:
+            raise AppError(f"App '{self.name}': starts of workflow '{workflow_id}' are limited twice")
+        self._start_limits[workflow_id] = (limit,)
 
     def get(self, workflow_id: str) -> WorkflowSpec | None:
         """The workflow, or ``None``: an App serves as a workflow registry too."""
@@ -160,6 +219,10 @@ class App:
     def workflow_ids(self) -> list[str]:
         """Ids of all declared workflows, in order of declaration."""
         return list(self._workflows)
+
+    def start_limits(self, workflow_id: str) -> Sequence[StartLimit]:
+        """What limits the starts of a workflow; empty for most."""
+        return self._start_limits.get(workflow_id, ())
 
     def binding(self, kind: EffectType) -> EffectBinding | None:
         """How this deployment carries out an effect type, or ``None`` when it leaves it to the kernel."""

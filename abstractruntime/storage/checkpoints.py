@@ -14,13 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
 from abstractruntime.core.reuse import PriorResult
 
+if TYPE_CHECKING:
+    from .slots import Slots
+
 __all__ = [
+    "ADMITTED",
+    "HIGHEST_PRIORITY",
+    "LOWEST_PRIORITY",
+    "QUEUED",
     "Checkpoint",
     "CheckpointStore",
     "DueRun",
@@ -35,6 +42,12 @@ __all__ = [
     "Write",
     "Written",
 ]
+
+
+QUEUED = "queued"
+ADMITTED = "admitted"
+LOWEST_PRIORITY = -9
+HIGHEST_PRIORITY = 9
 
 
 class Task(str, Enum):
@@ -64,6 +77,8 @@ class Checkpoint:
         hold_reason: why it is deferred (for example no worker knows its workflow), for people.
         started_at: when the run was inserted.
         now: the store's time when this was loaded.
+        priority: higher is served first; given at the start.
+        admission: `QUEUED` or `ADMITTED` for a run whose start is limited, ``None`` for all others.
     """
 
     run: RunState
@@ -80,6 +95,8 @@ class Checkpoint:
     hold_reason: str | None = None
     started_at: float = 0.0
     now: float = 0.0
+    priority: int = 0
+    admission: str | None = None
 
 
 @dataclass(slots=True)
@@ -215,8 +232,25 @@ class Unit(Protocol):
         """Compare-and-swap one run and append its records."""
         ...
 
-    def insert(self, run: RunState, *, depth: int, wake_at: float | None) -> bool:
-        """Add a new run at version 1 (False: a run with this id exists; nothing was written)."""
+    def insert(
+        self,
+        run: RunState,
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> bool:
+        """Add a new run at version 1 (False: a run with this id exists; nothing was written).
+
+        ``unsent``: no hint will be published, so the sweep's first one is no redelivery.
+        """
+        ...
+
+    @property
+    def slots(self) -> Slots:
+        """Limits: who holds a slot, who waits for one. Lock the keys first."""
         ...
 
     def lock_keys(self, keys: Iterable[str]) -> None:
@@ -282,11 +316,19 @@ class CheckpointStore(Protocol):
         """Look again in ``seconds``; keeps the version and says why in ``hold_reason``."""
         ...
 
-    def claim_due(self, *, limit: int, grace_s: float) -> list[DueRun]:
-        """Take up to ``limit`` runs whose ``wake_at`` has passed, oldest first, and push their wake-up to
+    def claim_due(
+        self, *, limit: int, grace_s: float, ageing_s: float = 60.0, only: Task | None = None
+    ) -> list[DueRun]:
+        """Take up to ``limit`` runs whose ``wake_at`` has passed, in order of ``priority + (time passed since
+        wake_at) / ageing_s``, highest first, and push their wake-up to
         ``max(now, due_at) + grace_s * 2 ** min(redeliveries, 5)``, so that the next sweep leaves them
         alone. A run whose work was due already counts one more redelivery; a timer that merely enters
-        the horizon does not. Concurrent callers get disjoint runs (skip locked)."""
+        the horizon does not. ``only``: runs whose next task is this. Concurrent callers get disjoint runs
+        (skip locked)."""
+        ...
+
+    def forget_claims(self, *, limit: int = 1000) -> int:
+        """Remove up to ``limit`` beginnings that have left the window of their rate; how many it were."""
         ...
 
     def find_runs(self, where: RunFilter, *, limit: int = 100, before: str | None = None) -> list[RunSummary]:

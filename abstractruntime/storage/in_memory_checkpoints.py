@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from threading import RLock
 
-from .checkpoints import Checkpoint, DueRun, LedgerEntry, RunFilter, RunSummary, Unit, Write, Written
+from .checkpoints import Checkpoint, DueRun, LedgerEntry, RunFilter, RunSummary, Task, Unit, Write, Written
 from .in_memory_tables import Tables, checkpoint_of, put
 from .in_memory_unit import InMemoryUnit
 from .json_text import decode
@@ -72,10 +72,16 @@ class InMemoryCheckpointStore:
             put(self._tables, replace(row, summary=summary, wake_at=self._clock() + seconds))
             return True
 
-    def claim_due(self, *, limit: int, grace_s: float) -> list[DueRun]:
+    def claim_due(
+        self, *, limit: int, grace_s: float, ageing_s: float = 60.0, only: Task | None = None
+    ) -> list[DueRun]:
         with self._lock:
-            now = self._clock()
-            due = sorted((at, run_id) for run_id, at in self._tables.awake.items() if at <= now)
+            now, runs = self._clock(), self._tables.runs
+            due = sorted(
+                (at - runs[run_id].priority * ageing_s, run_id)
+                for run_id, at in self._tables.awake.items()
+                if at <= now and (only is None or runs[run_id].task is only)
+            )
             return [self._claim(run_id, now, grace_s) for _, run_id in due[: max(0, limit)]]
 
     def _claim(self, run_id: str, now: float, grace_s: float) -> DueRun:
@@ -87,6 +93,16 @@ class InMemoryCheckpointStore:
         put(self._tables, replace(row, wake_at=wake_at, redeliveries=redeliveries))
         seen = row.summary
         return DueRun(run_id, seen.version, seen.current_node, seen.workflow_id, row.task, delay)
+
+    def forget_claims(self, *, limit: int = 1000) -> int:
+        with self._lock:
+            now, claims = self._clock(), self._tables.claims
+            gone = [(key, entry) for key, entries in claims.items() for entry in entries if entry[1] <= now]
+            for key, entry in gone[: max(0, limit)]:
+                claims[key].remove(entry)
+                if not claims[key]:
+                    del claims[key]
+            return len(gone[: max(0, limit)])
 
     def find_runs(self, where: RunFilter, *, limit: int = 100, before: str | None = None) -> list[RunSummary]:
         with self._lock:

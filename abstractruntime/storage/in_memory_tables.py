@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from abstractruntime.core.effect_step import EffectStep
+from abstractruntime.core.limit_terms import Terms
 from abstractruntime.core.models import RunState, RunStatus, StepStatus, WaitReason
 
 from .checkpoints import Checkpoint, Event, RunSummary, Task
@@ -20,6 +21,7 @@ __all__ = [
     "InboxEvent",
     "Record",
     "Row",
+    "SlotRow",
     "Tables",
     "checkpoint_of",
     "put",
@@ -47,6 +49,8 @@ class Row:
     wake_at: float | None
     lease_until: float | None
     started_at: float
+    priority: int = 0
+    admission: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,19 @@ class InboxEvent:
     added_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """A run that holds a slot of a key, or stands in line for one (then ``version`` is the run's)."""
+
+    run_id: str
+    terms: Terms
+    held: bool
+    version: int = 0
+    rank: float = 0.0
+    called_at: float | None = None
+    calls: int = 0
+
+
 @dataclass(slots=True)
 class Tables:
     runs: dict[str, Row] = field(default_factory=dict)
@@ -75,6 +92,8 @@ class Tables:
     events: defaultdict[str, list[InboxEvent]] = field(default_factory=lambda: defaultdict(list))
     cursors: dict[tuple[str, str], int] = field(default_factory=dict)
     schedules: dict[str, float] = field(default_factory=dict)
+    slots: dict[str, dict[str, SlotRow]] = field(default_factory=dict)
+    claims: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     last_event_seq: int = 0
 
 
@@ -134,6 +153,8 @@ def checkpoint_of(row: Row, now: float) -> Checkpoint:
         hold_reason=row.summary.hold_reason,
         started_at=row.started_at,
         now=now,
+        priority=row.priority,
+        admission=row.admission,
     )
 
 

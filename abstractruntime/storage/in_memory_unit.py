@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from abstractruntime.core.models import RunState, RunStatus
 
 from .checkpoints import Checkpoint, Event, PriorResult, StoredEvent, Task, Write, Written
+from .in_memory_slots import InMemorySlots
 from .in_memory_tables import (
     InboxEvent,
     Record,
@@ -21,6 +22,7 @@ from .in_memory_tables import (
     wait_keys_of,
 )
 from .json_text import decode, encode
+from .slots import UNSENT
 
 __all__ = ["InMemoryUnit"]
 
@@ -74,6 +76,8 @@ class InMemoryUnit:
                 wake_at=write.wake_at,
                 lease_until=write.lease_until,
                 started_at=old.started_at,
+                priority=old.priority,
+                admission=old.admission,
             )
         )
         for record in records:
@@ -89,7 +93,16 @@ class InMemoryUnit:
             self._tables.completed[run_id, key] = record.text
             self._undo.append(lambda: self._tables.completed.pop((run_id, key)))
 
-    def insert(self, run: RunState, *, depth: int, wake_at: float | None) -> bool:
+    def insert(
+        self,
+        run: RunState,
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> bool:
         tables = self._tables
         text = text_of(run)
         if run.run_id in tables.runs:
@@ -103,11 +116,13 @@ class InMemoryUnit:
                 depth=depth,
                 step_text=None,
                 attempts=0,
-                redeliveries=0,
+                redeliveries=UNSENT if unsent else 0,
                 task=Task.TICK,
                 wake_at=wake_at,
                 lease_until=None,
                 started_at=self._clock(),
+                priority=priority,
+                admission=admission,
             )
         )
         if run.parent_run_id:
@@ -120,6 +135,10 @@ class InMemoryUnit:
         old = self._tables.runs.get(row.summary.run_id)
         put(self._tables, row)
         self._undo.append(lambda: put_back(self._tables, row.summary.run_id, old))
+
+    @property
+    def slots(self) -> InMemorySlots:
+        return InMemorySlots(self._tables, self._clock, self._undo)
 
     def lock_keys(self, keys: Iterable[str]) -> None:
         """Nothing to do: the unit excludes all others anyway."""

@@ -22,6 +22,7 @@ from abstractruntime.storage.checkpoints import (
     RunFilter,
     RunSummary,
     StoredEvent,
+    Task,
     Unit,
     Write,
     Written,
@@ -31,6 +32,7 @@ from abstractruntime.storage.in_memory_unit import InMemoryUnit
 
 from .fibers import Crash, Fiber, Fibers
 from .journal import Journal
+from .slots import SimulatedSlots
 
 __all__ = ["DatabaseGone", "SimulatedDatabase"]
 
@@ -166,17 +168,22 @@ class SimulatedDatabase:
         with self._statement("defer", run_id):
             return self.inner.defer(run_id, version, seconds, reason)
 
-    def claim_due(self, *, limit: int, grace_s: float) -> list[DueRun]:
+    def claim_due(
+        self, *, limit: int, grace_s: float, ageing_s: float = 60.0, only: Task | None = None
+    ) -> list[DueRun]:
         with self._statement("sweep"):
             awake = self.inner._tables.awake
             locked = [run_id for run_id in self._locked_runs() if run_id in awake]
             skipped = {run_id: awake.pop(run_id) for run_id in locked}
             try:
-                due = self.inner.claim_due(limit=limit, grace_s=grace_s)
+                due = self.inner.claim_due(limit=limit, grace_s=grace_s, ageing_s=ageing_s, only=only)
                 self.redelivered += sum(run.delay_s == 0.0 for run in due)
                 return due
             finally:
                 awake.update(skipped)
+
+    def forget_claims(self, *, limit: int = 1000) -> int:
+        return self.inner.forget_claims(limit=limit)
 
     def find_runs(self, where: RunFilter, *, limit: int = 100, before: str | None = None) -> list[RunSummary]:
         return self.inner.find_runs(where, limit=limit, before=before)
@@ -291,16 +298,30 @@ class SimulatedUnit:
     def _text(self, run_id: str) -> str:
         return str(self._row(run_id).text)
 
-    def insert(self, run: RunState, *, depth: int, wake_at: float | None) -> bool:
+    @property
+    def slots(self) -> SimulatedSlots:
+        return SimulatedSlots(self)
+
+    def insert(
+        self,
+        run: RunState,
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> bool:
         self._statement("insert")
         self._lock(f"run:{run.run_id}")
         stamp = self._stamp
-        if not self._tables.insert(run, depth=depth, wake_at=wake_at):
+        fields = {"priority": priority, "admission": admission, "unsent": unsent}
+        if not self._tables.insert(run, depth=depth, wake_at=wake_at, **fields):  # type: ignore[arg-type]
             return False
 
         def again() -> None:
             self._stamp = stamp
-            assert self._tables.insert(run, depth=depth, wake_at=wake_at)
+            assert self._tables.insert(run, depth=depth, wake_at=wake_at, **fields)  # type: ignore[arg-type]
 
         self._done.append(again)
         self._journal.append(self._database.journal.insert(run, started_at=stamp))

@@ -48,10 +48,19 @@ def a_record(run: RunState, key: str | None = None, *, result: dict[str, Any] | 
 
 
 def insert(
-    store: CheckpointStore, run: RunState, *, depth: int = 0, wake_at: float | None = None
+    store: CheckpointStore,
+    run: RunState,
+    *,
+    depth: int = 0,
+    wake_at: float | None = None,
+    priority: int = 0,
+    admission: str | None = None,
+    unsent: bool = False,
 ) -> Checkpoint:
     with store.unit() as unit:
-        assert unit.insert(run, depth=depth, wake_at=wake_at)
+        assert unit.insert(
+            run, depth=depth, wake_at=wake_at, priority=priority, admission=admission, unsent=unsent
+        )
     return loaded(store, run.run_id)
 
 

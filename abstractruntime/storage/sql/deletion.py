@@ -72,7 +72,7 @@ INSERT INTO ledger_heads (run_id, last_seq)
 SELECT run_id, ledger_seq FROM runs WHERE run_id = {ids} AND ledger_seq > 0
 ON CONFLICT (run_id) DO UPDATE SET last_seq = greatest(ledger_heads.last_seq, excluded.last_seq)
 """)
-_BESIDE_RUNS = ("wait_keys", "event_cursors")
+_BESIDE_RUNS = ("wait_keys", "event_cursors", "limit_slots")
 _DELETE_BESIDE = [_by_ids(f"DELETE FROM {table} WHERE run_id = {{ids}}") for table in _BESIDE_RUNS]
 _DELETE_TIMED_WAITS = _by_ids("DELETE FROM wait_index WHERE run_id = {ids}")
 _DELETE_RUNS = _by_ids("DELETE FROM runs WHERE run_id = {ids}")

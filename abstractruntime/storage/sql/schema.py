@@ -29,12 +29,15 @@ from sqlalchemy import (
 
 __all__ = ["HEAD", "build_metadata"]
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision of `migrations/`: what a database made from this metadata is stamped with."""
 
 _WAITS_FOR_EVENT = text("wait_reason = 'event' AND status = 'waiting'")
 _WAKES = text("wake_at IS NOT NULL")
 _DUE = text("due_at IS NOT NULL AND wake_at IS NULL")
+_RANKED = text("priority <> 0 AND wake_at IS NOT NULL")
+_HELD = text("state = 'held'")
+_IN_LINE = text("state = 'waiting'")
 _COMPLETED_WITH_KEY = text("status = 'completed' AND idempotency_key IS NOT NULL")
 
 
@@ -47,6 +50,7 @@ def build_metadata(dialect: str) -> MetaData:
     _commands(metadata, dialect)
     _artifacts(metadata, dialect)
     _snapshots(metadata, dialect)
+    _limits(metadata, dialect)
     Table(
         "schedules",
         metadata,
@@ -96,6 +100,8 @@ def _runs(metadata: MetaData, dialect: str) -> None:
         Column("lease_until", Double),
         Column("hold_reason", Text),
         Column("inserted_at", Double, nullable=False, server_default=text("0")),
+        Column("priority", Integer, nullable=False, server_default=text("0")),
+        Column("admission", Text),
         # Last, so that SQLite finds all other columns without walking the pages of a large state.
         Column("run_json", Text, nullable=False),
         Column("step_json", Text),
@@ -103,6 +109,7 @@ def _runs(metadata: MetaData, dialect: str) -> None:
     if dialect == "postgresql":
         event.listen(runs, "after_create", _leave_room)
     Index("idx_runs_wake", runs.c.wake_at, postgresql_where=_WAKES, sqlite_where=_WAKES)
+    Index("idx_runs_urgency", runs.c.priority, runs.c.wake_at, postgresql_where=_RANKED, sqlite_where=_RANKED)
     Index("idx_runs_due", runs.c.due_at, runs.c.run_id, postgresql_where=_DUE, sqlite_where=_DUE)
     Index(
         "idx_runs_wait_key",
@@ -215,6 +222,45 @@ def _commands(metadata: MetaData, dialect: str) -> None:
         Column("cursor", Integer if dialect == "sqlite" else BigInteger, nullable=False),
         Column("updated_at", Text, nullable=False),
     )
+
+
+def _limits(metadata: MetaData, dialect: str) -> None:
+    slots = Table(
+        "limit_slots",
+        metadata,
+        Column("limit_key", Text, nullable=False),
+        Column("run_id", Text, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("scope", Text, nullable=False),
+        Column("terms_json", Text, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("rank", Double, nullable=False),
+        Column("called_at", Double),
+        Column("calls", Integer, nullable=False, server_default=text("0")),
+        PrimaryKeyConstraint("limit_key", "run_id", name="limit_slots_pkey"),
+    )
+    # A line may be long while few slots are held: each has its own index.
+    Index("idx_limit_slots_held", slots.c.limit_key, postgresql_where=_HELD, sqlite_where=_HELD)
+    Index(
+        "idx_limit_slots_line",
+        slots.c.limit_key,
+        slots.c.rank,
+        slots.c.run_id,
+        postgresql_where=_IN_LINE,
+        sqlite_where=_IN_LINE,
+    )
+    Index("idx_limit_slots_run", slots.c.run_id)
+    claims = Table(
+        "limit_claims",
+        metadata,
+        _seq(dialect),
+        Column("limit_key", Text, nullable=False),
+        Column("claimed_at", Double, nullable=False),
+        Column("expires_at", Double, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    Index("idx_limit_claims_key", claims.c.limit_key, claims.c.claimed_at)
+    Index("idx_limit_claims_expires", claims.c.expires_at)
 
 
 def _time(dialect: str) -> Column[str]:

@@ -10,7 +10,14 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["Statement", "commit_statement", "next_event_statement", "statement", "waiting_on_statement"]
+__all__ = [
+    "Statement",
+    "claim_due_statement",
+    "commit_statement",
+    "next_event_statement",
+    "statement",
+    "waiting_on_statement",
+]
 
 _NOW = {
     "sqlite": "((julianday('now')-2440587.5)*86400.0)",
@@ -47,7 +54,7 @@ NOW = statement("SELECT {now}")
 
 _LOAD = """
 SELECT run_json, version, ledger_seq, depth, step_json, attempts, redeliveries, task, wake_at, due_at,
-       lease_until, hold_reason, inserted_at, {now}
+       lease_until, hold_reason, inserted_at, {now}, priority, admission
 FROM runs WHERE run_id = :run_id
 """
 LOAD = statement(_LOAD)
@@ -56,9 +63,10 @@ LOAD_LOCKED = statement(_LOAD, postgresql=_LOAD + " FOR UPDATE")
 INSERT_RUN = statement("""
 INSERT INTO runs (run_id, workflow_id, status, wait_reason, wait_until, wait_key, parent_run_id, actor_id,
                   session_id, created_at, updated_at, current_node, run_json, depth, wake_at, inserted_at,
-                  ledger_seq)
+                  priority, admission, redeliveries, ledger_seq)
 VALUES (:run_id, :workflow_id, :status, :wait_reason, :wait_until, :wait_key, :parent_run_id, :actor_id,
         :session_id, :created_at, :updated_at, :current_node, :run_json, :depth, :wake_at, {now},
+        :priority, :admission, :redeliveries,
         COALESCE((SELECT last_seq FROM ledger_heads WHERE run_id = :run_id), 0))
 ON CONFLICT (run_id) DO NOTHING
 """)
@@ -94,7 +102,15 @@ INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
 SELECT r.run_id, r.ledger_seq - {records - 1} + v.i, v.json, v.status, v.key
 FROM r, (VALUES {rows}) AS v (i, json, status, key)
 """
-    return statement(_SET_SQLITE + unless + " RETURNING ledger_seq", postgresql=update)
+    guarded = _SET_SQLITE + (_UNLESS.replace("{keys}", sqlite) if keys else "")
+    return statement(guarded + " RETURNING ledger_seq", postgresql=update)
+
+
+@lru_cache(maxsize=128)
+def insert_records(records: int) -> Statement:
+    """SQLite: the ledger records at ``:first`` and on; parameters as in `commit_statement`."""
+    rows = ", ".join(f"(:run_id, :first + {i}, :json_{i}, :status_{i}, :key_{i})" for i in range(records))
+    return statement(f"INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key) VALUES {rows}")
 
 
 INSERT_RECORD = statement("""
@@ -136,30 +152,58 @@ DEFER = statement("""
 UPDATE runs SET wake_at = {now} + :seconds, hold_reason = :reason
 WHERE run_id = :run_id AND version = :version
 """)
-DUE_RUNS = statement("""
-SELECT run_id, version, current_node, workflow_id, task, due_at, redeliveries, {now}
-FROM runs WHERE wake_at <= {now} ORDER BY wake_at LIMIT :limit
-""")
 PUSH_WAKE_UP = statement("""
 UPDATE runs SET wake_at = :wake_at, redeliveries = redeliveries + :redelivered WHERE run_id = :run_id
 """)
-# SQLite uses DUE_RUNS and PUSH_WAKE_UP in one write transaction instead.
-CLAIM_DUE = statement(
-    "",
-    postgresql="""
+SOMETHING_DUE = statement("SELECT 1 FROM runs WHERE wake_at <= {now} LIMIT 1")
+# SQLite uses this and PUSH_WAKE_UP in one write transaction. Most runs have priority 0 and come in the
+# order of the wake-up index; the others have an index of their own.
+_DUE_COLUMNS = "run_id, version, current_node, workflow_id, task, due_at, redeliveries"
+_DUE_RUNS = """
+SELECT {columns}, {now} FROM (
+    SELECT * FROM (SELECT {columns}, wake_at AS urgency FROM runs
+                   WHERE wake_at <= {now} AND priority = 0 {only} ORDER BY wake_at LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT {columns}, wake_at - priority * :ageing AS urgency FROM runs
+                   WHERE priority <> 0 AND wake_at IS NOT NULL AND wake_at <= {now} {only}
+                   ORDER BY urgency LIMIT :limit)
+) AS due ORDER BY urgency LIMIT :limit
+""".replace("{columns}", _DUE_COLUMNS)
+# Of each priority the first: within one, the order of the wake-up times is the order of urgency.
+_CLAIM_DUE = """
 WITH c AS MATERIALIZED (SELECT {now} AS now),
-due AS (
-    SELECT run_id, wake_at FROM runs WHERE wake_at <= (SELECT now FROM c)
+plain AS MATERIALIZED (
+    SELECT run_id, wake_at, wake_at AS urgency FROM runs
+    WHERE wake_at <= (SELECT now FROM c) AND priority = 0 {only}
     ORDER BY wake_at LIMIT :limit FOR UPDATE SKIP LOCKED
+),
+ranked AS MATERIALIZED (
+    SELECT r.run_id, r.wake_at, r.wake_at - p.priority * :ageing::float8 AS urgency
+    FROM generate_series(:lowest::int, :highest::int) AS p (priority),
+    LATERAL (
+        SELECT run_id, wake_at FROM runs
+        WHERE priority = p.priority AND priority <> 0 AND wake_at <= (SELECT now FROM c) {only}
+        ORDER BY wake_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) AS r
+),
+due AS (
+    SELECT * FROM plain UNION ALL SELECT * FROM ranked ORDER BY urgency LIMIT :limit
 )
 UPDATE runs SET
     wake_at = greatest(c.now, runs.due_at) + :grace * (2 ^ least(runs.redeliveries, 5)),
     redeliveries = runs.redeliveries + CASE WHEN runs.due_at > c.now THEN 0 ELSE 1 END
 FROM due, c WHERE runs.run_id = due.run_id
-RETURNING due.wake_at, runs.run_id, runs.version, runs.current_node, runs.workflow_id, runs.task,
+RETURNING due.urgency, runs.run_id, runs.version, runs.current_node, runs.workflow_id, runs.task,
           greatest(runs.due_at - c.now, 0)
-""",
-)
+"""
+
+
+@lru_cache(maxsize=2)
+def claim_due_statement(one_task: bool) -> Statement:
+    """On PostgreSQL the whole claim, on SQLite the runs to be claimed; ``one_task``: those with ``:task``."""
+    only = "AND task = :task" if one_task else ""
+    return statement(_DUE_RUNS.replace("{only}", only), postgresql=_CLAIM_DUE.replace("{only}", only))
+
 
 # --- inbox -----------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from abstractruntime.core.errors import ConfigurationError
 
-from ..checkpoints import Checkpoint, DueRun, LedgerEntry, RunFilter, RunSummary, Unit, Write, Written
-from . import commit, deletion, listing, schedules, sweep
+from ..checkpoints import Checkpoint, DueRun, LedgerEntry, RunFilter, RunSummary, Task, Unit, Write, Written
+from . import commit, deletion, listing, schedules, slots, sweep
 from . import statements as sql
 from .driver import JoinedSession
 from .engine import Database
@@ -62,8 +62,13 @@ class SqlCheckpointStore:
     def defer(self, run_id: str, version: int, seconds: float, reason: str) -> bool:
         return sweep.defer(self.database, run_id, version, seconds, reason)
 
-    def claim_due(self, *, limit: int, grace_s: float) -> list[DueRun]:
-        return sweep.claim_due(self.database, limit=limit, grace_s=grace_s)
+    def claim_due(
+        self, *, limit: int, grace_s: float, ageing_s: float = 60.0, only: Task | None = None
+    ) -> list[DueRun]:
+        return sweep.claim_due(self.database, limit=limit, grace_s=grace_s, ageing_s=ageing_s, only=only)
+
+    def forget_claims(self, *, limit: int = 1000) -> int:
+        return slots.forget_claims(self.database, limit=limit)
 
     def find_runs(self, where: RunFilter, *, limit: int = 100, before: str | None = None) -> list[RunSummary]:
         return listing.find_runs(self.database, where, limit=limit, before=before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..checkpoints import DueRun, Task
+from ..checkpoints import HIGHEST_PRIORITY, LOWEST_PRIORITY, DueRun, Task
 from . import statements as sql
 from .engine import Database
 
@@ -29,34 +29,44 @@ def _update(database: Database, statement: sql.Statement, params: dict[str, obje
     return database.write_once(lambda session: session.execute(statement, params).rowcount == 1)
 
 
-def claim_due(database: Database, *, limit: int, grace_s: float) -> list[DueRun]:
+def claim_due(
+    database: Database, *, limit: int, grace_s: float, ageing_s: float, only: Task | None
+) -> list[DueRun]:
     """See `checkpoints.CheckpointStore.claim_due`."""
     if limit <= 0:
         return []
+    statement = sql.claim_due_statement(only is not None)
+    params: dict[str, object] = {"limit": limit, "ageing": ageing_s}
+    if only is not None:
+        params["task"] = only.value
     if database.dialect.name == "postgresql":
-        return _claim_skip_locked(database, limit, grace_s)
-    return _claim_serially(database, limit, grace_s)
+        params |= {"grace": grace_s, "lowest": LOWEST_PRIORITY, "highest": HIGHEST_PRIORITY}
+        return _claim_skip_locked(database, statement, params)
+    return _claim_serially(database, statement, params, grace_s)
 
 
-def _claim_skip_locked(database: Database, limit: int, grace_s: float) -> list[DueRun]:
-    params = {"limit": limit, "grace": grace_s}
-    rows = database.write_once(lambda session: session.execute(sql.CLAIM_DUE, params).fetchall())
+def _claim_skip_locked(
+    database: Database, statement: sql.Statement, params: dict[str, object]
+) -> list[DueRun]:
+    rows = database.write_once(lambda session: session.execute(statement, params).fetchall())
     return [
         DueRun(run_id, version, node or "", workflow_id, Task(task), delay or 0.0)
         for _, run_id, version, node, workflow_id, task, delay in sorted(rows)
     ]
 
 
-def _claim_serially(database: Database, limit: int, grace_s: float) -> list[DueRun]:
+def _claim_serially(
+    database: Database, statement: sql.Statement, params: dict[str, object], grace_s: float
+) -> list[DueRun]:
     # A look without the write lock first: most sweeps find nothing.
-    if not database.read(lambda session: session.execute(sql.DUE_RUNS, {"limit": 1}).fetchall()):
+    if not database.read(lambda session: session.execute(sql.SOMETHING_DUE).fetchall()):
         return []
     claimed = []
     with database.transaction() as session:
-        for row in session.execute(sql.DUE_RUNS, {"limit": limit}).fetchall():
+        for row in session.execute(statement, params).fetchall():
             run_id, version, node, workflow_id, task, due_at, redeliveries, now = row
             delay = 0.0 if due_at is None else max(0.0, due_at - now)
-            wake_at = now + delay + grace_s * 2 ** min(redeliveries, MAX_DOUBLINGS)
+            wake_at = now + delay + grace_s * 2.0 ** min(redeliveries, MAX_DOUBLINGS)
             session.execute(
                 sql.PUSH_WAKE_UP, {"run_id": run_id, "wake_at": wake_at, "redelivered": 0 if delay > 0 else 1}
             )

@@ -9,12 +9,14 @@ from abstractruntime.core.models import RunState
 
 from ..checkpoints import Checkpoint, Event, PriorResult, StoredEvent, Write, Written
 from ..json_text import decode
+from ..slots import UNSENT
 from . import inbox
 from . import statements as sql
 from .commit import set_wait_tables, write_run
 from .driver import Session
 from .engine import Database
 from .rows import load, run_columns
+from .slots import SqlSlots
 
 __all__ = ["SqlUnit", "UnitContext"]
 
@@ -43,15 +45,31 @@ class SqlUnit:
     def write(self, write: Write) -> Written:
         return write_run(self._session, write)
 
-    def insert(self, run: RunState, *, depth: int, wake_at: float | None) -> bool:
+    def insert(
+        self,
+        run: RunState,
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> bool:
         params = run_columns(run)
         params["depth"] = depth
         params["wake_at"] = wake_at
+        params["priority"] = priority
+        params["admission"] = admission
+        params["redeliveries"] = UNSENT if unsent else 0
         if self._session.execute(sql.INSERT_RUN, params).rowcount != 1:
             return False
         if run.waiting is not None:
             set_wait_tables(self._session, None, run)
         return True
+
+    @property
+    def slots(self) -> SqlSlots:
+        return SqlSlots(self._session)
 
     def lock_keys(self, keys: Iterable[str]) -> None:
         inbox.lock_keys(self._session, keys)
