@@ -33,6 +33,7 @@ from abstractruntime.storage.checkpoints import (
 )
 
 from .clock import StepClock
+from .held_steps import hold_step, is_held, with_held
 from .hints import Announcement, Dispatcher, Hint, Message
 from .placement import Placement, Timing, placement, timer
 
@@ -105,14 +106,26 @@ class Commits:
         self.publish(batch.messages)
 
     def commit_step(
-        self, before: Checkpoint, change: Transition, clock: StepClock, *, unless_completed: str | None = None
+        self,
+        before: Checkpoint,
+        change: Transition,
+        clock: StepClock,
+        *,
+        unless_completed: tuple[str, ...] = (),
+        may_hold: bool = False,
     ) -> tuple[Checkpoint, list[Message]]:
         """Commit one step; gives the checkpoint it made and the messages still to publish.
 
+        Args:
+            unless_completed: idempotency keys of the step's effect.
+            may_hold: the next step follows at once: this one may be written together with it.
+
         Raises:
             LostRace: the run has moved.
-            AlreadyDone: ``unless_completed`` is in the ledger already.
+            AlreadyDone: one of ``unless_completed`` is in the ledger already.
         """
+        if may_hold and change.run.status is RunStatus.RUNNING:
+            return hold_step(before, change, unless_completed, now=clock.epoch()), []
         if _is_simple(change.run):
             place = placement(change.run, clock.epoch(), self.timing, wake_at=before.wake_at)
             write = _step_write(before, change, place, unless_completed)
@@ -136,16 +149,25 @@ class Commits:
             LostRace: the run has moved.
             AlreadyDone: ``write.unless_completed`` is in the ledger already.
         """
+        write = with_held(write)
         _demand(self.store.commit(write))
         return _after(write, clock), _messages(write, place)
 
+    def commit_held(self, held: Checkpoint, clock: StepClock) -> tuple[Checkpoint, list[Message]]:
+        """Write the steps that were held, if there are any.
+
+        Raises:
+            LostRace, AlreadyDone: see `commit_write`.
+        """
+        return self.commit_step(held, Transition(held.run), clock) if is_held(held) else (held, [])
+
     def write(
-        self, batch: Batch, before: Checkpoint, change: Transition, *, unless_completed: str | None = None
+        self, batch: Batch, before: Checkpoint, change: Transition, *, unless_completed: tuple[str, ...] = ()
     ) -> Checkpoint:
         """Write a transition and all that follows from it inside ``batch``."""
         change = self._meet_buffered_event(batch, before, change)
         place = placement(change.run, batch.clock.epoch(), self.timing, wake_at=before.wake_at)
-        write = _step_write(before, change, place, unless_completed)
+        write = with_held(_step_write(before, change, place, unless_completed))
         _demand(batch.unit.write(write))
         batch.messages += _messages(write, place)
         if change.run.is_terminal and change.run.parent_run_id:
@@ -290,7 +312,7 @@ def _is_simple(run: RunState) -> bool:
 
 
 def _step_write(
-    before: Checkpoint, change: Transition, place: Placement, unless_completed: str | None
+    before: Checkpoint, change: Transition, place: Placement, unless_completed: tuple[str, ...]
 ) -> Write:
     return Write(
         before=before,

@@ -9,7 +9,8 @@ from abstractruntime.storage.checkpoints import CheckpointStore
 
 from .commits import Commits
 from .effects import EffectRunner
-from .engine import Engine, StepBudget
+from .engine import Engine
+from .held_steps import StepBudget
 from .hints import Dispatcher
 from .placement import Timing
 from .settings import Settings

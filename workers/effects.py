@@ -68,7 +68,7 @@ class EffectRunner:
         """The node has asked for ``step``: carry it out here if it is quick, else queue it."""
         binding = self._binding(step)
         if binding.quick:
-            return self._attempt(checkpoint, step, binding, clock, unless_completed=step.key)
+            return self._attempt(checkpoint, step, binding, clock, unless_completed=(step.key,))
         now = clock.epoch()
         place = Placement(wake_at=now + self._commits.timing.grace_s, hint_in_s=0.0)
         write = Write(
@@ -77,7 +77,7 @@ class EffectRunner:
             step=step,
             task=Task.EFFECT,
             wake_at=place.wake_at,
-            unless_completed=step.key,
+            unless_completed=(step.key,),
         )
         return self._commits.commit_write(write, place, clock)
 
@@ -126,7 +126,7 @@ class EffectRunner:
         binding: EffectBinding,
         clock: StepClock,
         *,
-        unless_completed: str | None = None,
+        unless_completed: tuple[str, ...] = (),
     ) -> Committed:
         lease_s = binding.lease_s or self._commits.timing.lease_s
         claimed, started = step.started(checkpoint.run, clock.environment())

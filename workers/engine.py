@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from copy import copy
-from time import monotonic
 
 from abstractruntime.app import App
 from abstractruntime.core import faults, records
@@ -34,23 +33,16 @@ from .clock import StepClock
 from .commits import AlreadyDone, Batch, Commits, LostRace
 from .effects import EffectRunner
 from .fleet_scope import WRITING_EFFECTS, FleetScope
+from .held_steps import StepBudget, TakeOneByOne, holds_key, is_held, ledger_of
 from .hints import Hint, Message
 from .placement import timer
 
-__all__ = ["Engine", "StepBudget"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
 DEFER_S = 5.0
 DEFER_MAX_S = 60.0
-
-
-class StepBudget:
-    """How much one tick may do while its run stays runnable."""
-
-    def __init__(self, max_steps: int = 1, budget_ms: float = 1000.0) -> None:
-        self.max_steps = max_steps
-        self.budget_s = budget_ms / 1000.0
 
 
 class _FleetContext:
@@ -89,26 +81,37 @@ class Engine:
         checkpoint = self._load(run_id, version)
         if checkpoint is None or not self._is_ready(checkpoint):
             return
-        deadline = monotonic() + self._budget.budget_s
         messages: list[Message] = []
         try:
-            for _ in range(self._budget.max_steps):
-                version = checkpoint.version
-                checkpoint, sent = self._step(checkpoint)
-                # Only the last hint of this run is of use; those of other runs all are.
-                messages = [message for message in messages if message.run_id != run_id] + sent
-                if checkpoint.run.status is not RunStatus.RUNNING or checkpoint.step is not None:
-                    break
-                if checkpoint.version == version:  # deferred: nothing was committed
-                    break
-                if monotonic() > deadline or (checkpoint.due_at or 0.0) > checkpoint.now:
-                    break
+            self._take_steps(checkpoint, messages)
         except LostRace:
             metrics.count("tick_dropped", reason="lost_race")
-        except Exception:
-            self._commits.publish(messages)  # of the steps that were committed
-            raise
-        self._commits.publish(messages)
+        finally:
+            self._commits.publish(messages)  # of what was committed, also if a later step raised
+
+    def _take_steps(self, checkpoint: Checkpoint, messages: list[Message]) -> None:
+        """Steps up to the budget; ``messages`` receives those of what was committed."""
+        pace = self._budget.pace(checkpoint)
+        while True:
+            try:
+                after, sent = self._step(checkpoint, may_hold=pace.may_hold())
+                is_over = pace.is_over(checkpoint, after)
+                if is_over and is_held(after):
+                    after, sent = self._commits.commit_held(after, StepClock(after.now))
+            except TakeOneByOne:
+                again = self._load(checkpoint.run.run_id, checkpoint.version)
+                if again is None:
+                    return
+                checkpoint = again
+                pace.hold_no_more()
+                continue
+            if not is_held(after):
+                # Only the last hint of this run is of use; those of other runs all are.
+                run_id = after.run.run_id
+                messages[:] = [message for message in messages if message.run_id != run_id] + sent
+            if is_over:
+                return
+            checkpoint = after
 
     def effect(self, run_id: str, version: int) -> None:
         """Carry out the pending effect of a run, if it still is at this version."""
@@ -176,7 +179,7 @@ class Engine:
 
     # -- one step -------------------------------------------------------------------------------
 
-    def _step(self, checkpoint: Checkpoint) -> tuple[Checkpoint, list[Message]]:
+    def _step(self, checkpoint: Checkpoint, *, may_hold: bool) -> tuple[Checkpoint, list[Message]]:
         clock = StepClock(checkpoint.now)
         env = clock.environment()
         run = checkpoint.run
@@ -186,6 +189,8 @@ class Engine:
             return checkpoint, self._effects.take_over(checkpoint)
         workflow = self._app.get(run.workflow_id)
         if workflow is None or run.current_node not in workflow.nodes:
+            if is_held(checkpoint):
+                return self._commits.commit_held(checkpoint, clock)
             return checkpoint, self._defer(checkpoint)
         if checkpoint.redeliveries:
             checkpoint = self._count_attempt(checkpoint, clock)
@@ -196,13 +201,18 @@ class Engine:
                 )
                 change = failed(run, error, env, reasons=[records.node_failure(run, error, env)])
                 return self._commits.commit_step(checkpoint, change, clock)
-        return self._node_step(checkpoint, workflow, clock, env)
+        return self._node_step(checkpoint, workflow, clock, env, may_hold)
 
     def _node_step(
-        self, checkpoint: Checkpoint, workflow: WorkflowSpec, clock: StepClock, env: Environment
+        self,
+        checkpoint: Checkpoint,
+        workflow: WorkflowSpec,
+        clock: StepClock,
+        env: Environment,
+        may_hold: bool,
     ) -> tuple[Checkpoint, list[Message]]:
         run = checkpoint.run
-        attach_traces(run, lambda: [entry.record for entry in self._store.ledger(run.run_id)])
+        attach_traces(run, lambda: ledger_of(checkpoint, self._store))
         context: RunContext = _FleetContext(env)
         try:
             plan = checked_plan(workflow.get_node(run.current_node)(run, context), run.current_node)
@@ -211,19 +221,20 @@ class Engine:
         except Exception as exc:
             return self._node_raised(checkpoint, exc)
         try:
-            return self._carry_out(checkpoint, plan, clock, env)
+            return self._carry_out(checkpoint, plan, clock, env, may_hold)
         except (TypeError, ValueError) as exc:
             # What the node left in its variables or its plan can't be stored: the node's fault, too.
             return self._node_raised(checkpoint, exc)
 
     def _carry_out(
-        self, checkpoint: Checkpoint, plan: StepPlan, clock: StepClock, env: Environment
+        self, checkpoint: Checkpoint, plan: StepPlan, clock: StepClock, env: Environment, may_hold: bool
     ) -> tuple[Checkpoint, list[Message]]:
         if plan.complete_output is not None:
             return self._commits.commit_step(checkpoint, completed_by_plan(checkpoint.run, plan, env), clock)
         if plan.effect is None:
-            return self._commits.commit_step(checkpoint, advanced(checkpoint.run, plan, env), clock)
-        return self._effect_step(checkpoint, plan, clock, env)
+            change = advanced(checkpoint.run, plan, env)
+            return self._commits.commit_step(checkpoint, change, clock, may_hold=may_hold)
+        return self._effect_step(checkpoint, plan, clock, env, may_hold)
 
     def _defer(self, checkpoint: Checkpoint) -> list[Message]:
         """A worker that knows the workflow will come (rolling deploy); say so meanwhile."""
@@ -255,6 +266,8 @@ class Engine:
 
     def _node_raised(self, checkpoint: Checkpoint, exc: Exception) -> tuple[Checkpoint, list[Message]]:
         """The node's own code raised: try again later, then park the run as FAILED (`DESIGN §3`)."""
+        if is_held(checkpoint):
+            raise TakeOneByOne from exc
         node = checkpoint.run.current_node
         logger.warning("node '%s' of run %s raised", node, checkpoint.run.run_id, exc_info=exc)
         error = f"Node '{node}' raised {type(exc).__name__}: {exc}"
@@ -276,6 +289,8 @@ class Engine:
         return self._commits.commit_write(write, place, clock)
 
     def _give_up(self, checkpoint: Checkpoint, error: str) -> tuple[Checkpoint, list[Message]]:
+        if is_held(checkpoint):
+            raise TakeOneByOne
         fresh, clock = self._fresh(checkpoint)
         env = clock.environment()
         record = records.node_failure(fresh.run, error, env, attempt=_attempt(checkpoint))
@@ -291,7 +306,7 @@ class Engine:
     # -- effects --------------------------------------------------------------------------------
 
     def _effect_step(
-        self, checkpoint: Checkpoint, plan: StepPlan, clock: StepClock, env: Environment
+        self, checkpoint: Checkpoint, plan: StepPlan, clock: StepClock, env: Environment, may_hold: bool
     ) -> tuple[Checkpoint, list[Message]]:
         begun = begin_effect(checkpoint.run, plan, self._app.policy)
         if isinstance(begun, str):
@@ -299,15 +314,19 @@ class Engine:
             step = unencodable_step(plan, plan.effect)
             change = _outcome_change(checkpoint, step, EffectOutcome.failed(begun), env)
             return self._commits.commit_step(checkpoint, change, clock)
+        if holds_key(checkpoint, begun.key):
+            raise TakeOneByOne  # its result is taken from the ledger, once it is there
         try:
             if self._app.binding(begun.effect.type) is not None:
                 return self._effects.begin(checkpoint, begun, clock, env)
-            return self._builtin(checkpoint, begun, clock, env)
+            return self._builtin(checkpoint, begun, clock, env, may_hold)
         except AlreadyDone:
+            if is_held(checkpoint):
+                raise TakeOneByOne from None
             return self._reuse(checkpoint, begun, clock, env)
 
     def _builtin(
-        self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
+        self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment, may_hold: bool
     ) -> tuple[Checkpoint, list[Message]]:
         builtin = BUILTIN_EFFECTS.get(step.effect.type)
         if builtin is None:
@@ -319,7 +338,9 @@ class Engine:
         scope = FleetScope(self._app, self._commits, checkpoint, clock)
         outcome = builtin(checkpoint.run, step.effect, step.next_node, scope)
         change = _outcome_change(checkpoint, step, outcome, env)
-        return self._commits.commit_step(checkpoint, change, clock, unless_completed=step.key)
+        return self._commits.commit_step(
+            checkpoint, change, clock, unless_completed=(step.key,), may_hold=may_hold
+        )
 
     def _writing_builtin(self, checkpoint: Checkpoint, step: EffectStep) -> tuple[Checkpoint, list[Message]]:
         """Children and events are written in the same unit as the step that makes them."""

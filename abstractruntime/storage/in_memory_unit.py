@@ -57,7 +57,7 @@ class InMemoryUnit:
         records = [record_of(record.to_dict(), run.run_id) for record in write.records]
         step = write.step
         step_text = None if step is None else encode(step.to_dict(), f"the step of run '{run.run_id}'")
-        if write.unless_completed is not None and (run.run_id, write.unless_completed) in tables.completed:
+        if any((run.run_id, key) in tables.completed for key in write.unless_completed):
             return Written.ALREADY_DONE
         old = tables.runs.get(run.run_id)
         if old is None or old.summary.version != write.before.version:

@@ -57,7 +57,7 @@ def no_guard_against_completed() -> Iterator[None]:
     write = SimulatedUnit.write
 
     def careless(self: SimulatedUnit, change: Write) -> Written:
-        return write(self, replace(change, unless_completed=None))
+        return write(self, replace(change, unless_completed=()))
 
     with patch.object(SimulatedUnit, "write", careless):
         yield

@@ -22,7 +22,8 @@ from workers.client import Client
 from workers.commits import Commits
 from workers.deployment import Deployment
 from workers.effects import EffectRunner
-from workers.engine import Engine, StepBudget
+from workers.engine import Engine
+from workers.held_steps import StepBudget
 from workers.placement import Timing
 from workers.schedules import fire_due
 from workers.settings import Settings

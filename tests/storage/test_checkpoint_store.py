@@ -94,12 +94,13 @@ def test_a_commit_of_an_unknown_run_is_a_conflict(store: CheckpointStore) -> Non
 def test_a_completed_key_stops_a_second_outcome(store: CheckpointStore) -> None:
     before = insert(store, a_run())
     first = moved(store, before, before.run, records=[a_record(before.run, "k", result={"n": 1})])
-    again = Write(first, first.run, records=[a_record(first.run, "k", result={"n": 2})], unless_completed="k")
+    again = Write(first, first.run, records=[a_record(first.run, "k", result={"n": 2})], unless_completed=("k",))
     assert store.commit(again) is Written.ALREADY_DONE
     assert store.commit(replace(again, before=before)) is Written.ALREADY_DONE
+    assert store.commit(replace(again, unless_completed=("other", "k"))) is Written.ALREADY_DONE
     assert len(store.ledger("r1")) == 1
     assert loaded(store, "r1").version == first.version
-    other = replace(again, unless_completed="other")
+    other = replace(again, unless_completed=("other", "another"))
     assert store.commit(replace(other, before=before)) is Written.CONFLICT
     assert store.commit(other) is Written.OK
 
@@ -107,7 +108,7 @@ def test_a_completed_key_stops_a_second_outcome(store: CheckpointStore) -> None:
 def test_a_started_record_does_not_count_as_completed(store: CheckpointStore) -> None:
     before = insert(store, a_run())
     first = moved(store, before, before.run, records=[a_record(before.run, "k")])
-    assert store.commit(Write(first, first.run, unless_completed="k")) is Written.OK
+    assert store.commit(Write(first, first.run, unless_completed=("k",))) is Written.OK
 
 
 def test_the_first_completed_result_is_found(store: CheckpointStore) -> None:

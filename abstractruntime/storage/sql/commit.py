@@ -52,14 +52,19 @@ def _parameters(write: Write, *, postgresql: bool) -> tuple[dict[str, object], l
     params["wake_at"] = write.wake_at
     params["due_at"] = write.due_at
     params["lease_until"] = write.lease_until
-    if write.unless_completed is not None:
-        params["unless_completed"] = write.unless_completed
-    if postgresql:
-        for i, (json, status, key) in enumerate(rows):
-            params[f"json_{i}"] = json
-            params[f"status_{i}"] = status
-            params[f"key_{i}"] = key
+    if write.unless_completed:
+        params["unless_completed"] = _keys(write.unless_completed, postgresql=postgresql)
+    for i, (json, status, key) in enumerate(rows):
+        params[f"json_{i}"] = json
+        params[f"status_{i}"] = status
+        params[f"key_{i}"] = key
     return params, rows
+
+
+def _keys(keys: tuple[str, ...], *, postgresql: bool) -> object:
+    if len(keys) == 1:
+        return keys[0]
+    return [*keys] if postgresql else encode([*keys], "idempotency keys")
 
 
 def _moves(before: RunState, after: RunState) -> bool:
@@ -84,7 +89,7 @@ def _write(session: Session, write: Write, params: dict[str, object], rows: list
 
 
 def _swap(session: Session, write: Write, params: dict[str, object], rows: list[Row]) -> Written:
-    statement = sql.commit_statement(len(rows), write.unless_completed is not None)
+    statement = sql.commit_statement(len(rows), min(2, len(write.unless_completed)))
     try:
         if session.dialect.name == "postgresql":
             won = session.execute(statement, params).rowcount > 0
@@ -97,12 +102,12 @@ def _swap(session: Session, write: Write, params: dict[str, object], rows: list[
         ) from exc
     if won:
         return Written.OK
-    if write.unless_completed is None:
-        return Written.CONFLICT
-    done = session.execute(
-        sql.COMPLETED_RECORD, {"run_id": write.run.run_id, "key": write.unless_completed}
-    ).fetchone()
-    return Written.CONFLICT if done is None else Written.ALREADY_DONE
+    run_id = write.run.run_id
+    is_done = any(
+        session.execute(sql.COMPLETED_RECORD, {"run_id": run_id, "key": key}).fetchone()
+        for key in write.unless_completed
+    )
+    return Written.ALREADY_DONE if is_done else Written.CONFLICT
 
 
 def _swap_sqlite(
@@ -112,14 +117,10 @@ def _swap_sqlite(
     if not swapped:
         return False
     if rows:
-        run_id, head = params["run_id"], swapped[0][0]
-        first = head - len(rows) + 1
-        for seq, (json, status, key) in enumerate(rows, start=first):
-            session.execute(
-                sql.INSERT_RECORD,
-                {"run_id": run_id, "seq": seq, "json": json, "status": status, "key": key},
-            )
-        session.execute(sql.SET_HEAD, {"run_id": run_id, "seq": head})
+        head = swapped[0][0]
+        params["first"] = head - len(rows) + 1
+        session.execute(sql.insert_records(len(rows)), params)
+        session.execute(sql.SET_HEAD, {"run_id": params["run_id"], "seq": head})
     return True
 
 
