@@ -109,7 +109,7 @@ class Write:
         run: the new state.
         records: ledger records to append, in order, at ``before.ledger_seq + 1`` and on.
         step, attempts, task, wake_at, due_at, lease_until: the new values of the checkpoint's fields.
-        unless_completed: an idempotency key. If the run's ledger holds a COMPLETED record with this key,
+        unless_completed: idempotency keys. If the run's ledger holds a COMPLETED record with one of these,
             nothing is written and the result is ``Written.ALREADY_DONE`` (`spec/01 §5.5`).
     """
 
@@ -122,7 +122,7 @@ class Write:
     wake_at: float | None = None
     due_at: float | None = None
     lease_until: float | None = None
-    unless_completed: str | None = None
+    unless_completed: tuple[str, ...] = ()
 
 
 class Written(Enum):

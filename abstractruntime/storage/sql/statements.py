@@ -79,21 +79,24 @@ UPDATE runs SET status = :status, wait_reason = :wait_reason, wait_until = :wait
 WHERE run_id = :run_id AND version = :version
 """
 _UNLESS = """
-    AND NOT EXISTS (SELECT 1 FROM ledger WHERE run_id = :run_id AND idempotency_key = :unless_completed
+    AND NOT EXISTS (SELECT 1 FROM ledger WHERE run_id = :run_id AND idempotency_key {keys}
                     AND status = 'completed')
 """
+_ANY_KEY_SQLITE = "IN (SELECT value FROM json_each(:unless_completed))"
+_ANY_KEY_POSTGRESQL = "= ANY(:unless_completed)"
 # On PostgreSQL :updated_at is NULL while status and wait stay: the indexed column must not move then.
 _SET_SQLITE = _SET.replace("{updated_at}", ":updated_at")
 _SET_POSTGRESQL = _SET.replace("{updated_at}", "COALESCE(:updated_at, updated_at)")
 
 
 @lru_cache(maxsize=128)
-def commit_statement(records: int, guarded: bool) -> Statement:
+def commit_statement(records: int, keys: int) -> Statement:
     """The compare-and-swap of a run. On PostgreSQL it appends ``records`` ledger records as well, whose
     parameters are ``json_0, status_0, key_0, ...``; on SQLite it returns the new ledger head and
-    `INSERT_RECORD` follows. No row: the version moved, or (``guarded``) the key is completed."""
-    unless = _UNLESS if guarded else ""
-    update = _SET_POSTGRESQL + unless
+    `insert_records` follows. ``:unless_completed`` is the one key, or with several ``keys`` an array of them
+    (SQLite: JSON text). No row: the version moved, or a key is completed."""
+    sqlite, postgresql = ("= :unless_completed",) * 2 if keys == 1 else (_ANY_KEY_SQLITE, _ANY_KEY_POSTGRESQL)
+    update = _SET_POSTGRESQL + (_UNLESS.replace("{keys}", postgresql) if keys else "")
     if records:
         rows = ", ".join(f"({i}, :json_{i}, :status_{i}, :key_{i}::text)" for i in range(records))
         update = f"""
