@@ -6,6 +6,7 @@ import logging
 from uuid import NAMESPACE_URL, uuid5
 
 from abstractruntime.app import App
+from abstractruntime.core import faults
 from abstractruntime.core.errors import ConfigurationError
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.core.starting import new_run
@@ -77,6 +78,8 @@ def _fire(deployment: Deployment, schedule: Schedule) -> int:
     for nominal in schedule.occurrences(max(seen, now - schedule.catch_up_s), now):
         started += _start(deployment, schedule, nominal)
     # Started first, moved on after: a crash in between starts nothing twice (the ids are the same).
+    if started:
+        faults.hit("schedule.started")
     store.advance_schedule(schedule.schedule_id, seen=seen, to=now)
     return started
 

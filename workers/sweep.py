@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from abstractruntime.core import faults
 from abstractruntime.storage.checkpoints import CheckpointStore
 
 from . import metrics
@@ -27,6 +28,7 @@ def sweep(store: CheckpointStore, dispatcher: Dispatcher, timing: Timing, *, bat
     for _ in range(MAX_BATCHES):
         due = store.claim_due(limit=batch, grace_s=timing.grace_s)
         if due:
+            faults.hit("sweep.claimed")
             dispatcher.send([Hint.for_due(run) for run in due])
             sent += len(due)
         if len(due) < batch:

@@ -19,13 +19,11 @@ def _nursery_ends() -> Iterator[None]:
 
 @pytest.fixture
 def fleet(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[CrashFleet]:
-    """A fleet without processes; the test starts what it needs."""
+    """A fleet without processes; the test starts what it needs. After the test every run must be whole."""
     running = CrashFleet(postgres_url, redis_url, tmp_path / "fleet")
     try:
         yield running
-    except BaseException:
-        print(running.logs())
-        raise
+        running.assert_whole()
     finally:
         running.stop()
 

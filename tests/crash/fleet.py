@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
+from redis import Redis
+from sqlalchemy import NullPool, create_engine, text
+
+from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.migrate import upgrade
+from tests.ledger_invariants import calls, run_is_whole
+from tests.poll import eventually
 from workers.client import Client
 from workers.settings import load_settings
 
 from .flows import ORACLE
 from .nursery import Born, Nursery
+from .wrong_clock import WRONG_BY
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APP = "tests.crash.flows:app"
@@ -67,9 +74,24 @@ class CrashFleet:
         }
 
     def worker(
-        self, name: str, *, queues: str = "all", pool: str = "solo", faults: str = "", concurrency: int = 1
+        self,
+        name: str,
+        *,
+        queues: str = "all",
+        pool: str = "solo",
+        faults: str = "",
+        concurrency: int = 1,
+        clock_s: float = 0.0,
+        **variables: str,
     ) -> Born:
-        """Start a Celery worker; ``queues``: ticks, effects or all."""
+        """Start a Celery worker.
+
+        Args:
+            queues: ticks, effects or all.
+            faults: for ``ABSTRACTRUNTIME_FAULTS``.
+            clock_s: how many seconds its clock is fast.
+            variables: further environment variables.
+        """
         chosen = {
             "ticks": self.settings.tick_queue,
             "effects": self.settings.effect_queue,
@@ -77,27 +99,81 @@ class CrashFleet:
         }[queues]
         command = ["worker", "-P", pool, "-c", str(concurrency), "-Q", chosen, "-n", f"{name}@test"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "info"]
-        return self._celery(name, command, faults)
+        return self._celery(name, command, faults, clock_s, **variables)
 
-    def beat(self, name: str = "beat") -> Born:
-        """Start a beat."""
-        return self._celery(name, ["beat", "-s", str(self.folder / f"{name}.schedule"), "-l", "info"], "")
+    def beat(self, name: str = "beat", *, clock_s: float = 0.0, **variables: str) -> Born:
+        """Start a beat, as `worker` does."""
+        command = ["beat", "-s", str(self.folder / f"{name}.schedule"), "-l", "info"]
+        return self._celery(name, command, "", clock_s, **variables)
 
-    def resumer(self, name: str = "resumer") -> Born:
+    def resumer(self, name: str = "resumer", **variables: str) -> Born:
         """Start a resumer."""
-        return self.start(name, "workers.resumer")
+        return self.start(name, "workers.resumer", **variables)
 
-    def _celery(self, name: str, arguments: list[str], faults: str) -> Born:
-        return self.start(name, "celery", ["-A", "workers", *arguments], faults)
+    def _celery(self, name: str, arguments: list[str], faults: str, clock_s: float, **variables: str) -> Born:
+        if clock_s:
+            variables = {**variables, WRONG_BY: str(clock_s)}
+        program = "tests.crash.wrong_clock" if clock_s else "celery"
+        return self.start(name, program, ["-A", "workers", *arguments], faults, **variables)
 
     def start(
         self, name: str, module: str, arguments: Sequence[str] = (), faults: str = "", **variables: str
     ) -> Born:
         """Start ``python -m module arguments`` as a process of this fleet."""
         env = self.environment(faults, **variables)
-        process = Nursery.shared().bear(module, arguments, env, self.folder / f"{name}.log")
+        log, fresh = self.folder / f"{name}.log", module.startswith("tests.")
+        process = Nursery.shared().bear(module, arguments, env, log, fresh=fresh)
         self.processes[name] = process
         return process
+
+    def dies(self, process: Born) -> None:
+        """Wait until a process has killed itself."""
+        eventually(lambda: process.poll() is not None, timeout=60, message="it was not killed")
+        assert process.returncode == -signal.SIGKILL
+
+    def stops(self, process: Born) -> None:
+        """Wait until a process has stopped itself at a fault point."""
+        eventually(lambda: process.poll() is None and process.is_stopped(), timeout=60, message="not stopped")
+
+    def resume(self, process: Born) -> None:
+        """SIGCONT."""
+        process.send_signal(signal.SIGCONT)
+
+    def status(self, run_id: str) -> str:
+        """A run's status."""
+        return self.client.get(run_id).status.value
+
+    def waits(self, run_id: str) -> None:
+        """Wait until a run waits."""
+        eventually(lambda: self.status(run_id) == "waiting", timeout=60, message=f"{run_id} does not wait")
+
+    def lose_messages(self) -> None:
+        """Empty the broker: only the sweep can find what is runnable."""
+        with Redis.from_url(self.redis_url) as redis:
+            redis.flushdb()
+
+    def occurrences(self) -> list[int]:
+        """Nominal times (epoch seconds) of the scheduled runs there are, ascending; each is there once."""
+        scheduled = (self.client.get(run.run_id).vars["_meta"] for run in self.client.list(limit=10_000))
+        times = [datetime.fromisoformat(meta["schedule"]["nominal_time"]) for meta in scheduled]
+        return sorted(int(time.timestamp()) for time in times)
+
+    def sql(self, statement: str, **values: object) -> list[tuple[object, ...]]:
+        """Run a statement on the database, on a connection of its own."""
+        with create_engine(self.database_url, poolclass=NullPool).connect() as connection:
+            result = connection.execution_options(isolation_level="AUTOCOMMIT").execute(
+                text(statement), values
+            )
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def cut_connections(self, state: str = "%") -> int:
+        """End the PostgreSQL sessions in this state (`pg_stat_activity`), the client's too; how many."""
+        found = self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND state LIKE :state",
+            state=state,
+        )
+        return len(found)
 
     def kill(self, name: str) -> None:
         """Kill -9."""
@@ -124,21 +200,19 @@ class CrashFleet:
         """Outside calls by idempotency key."""
         return {path.name: len(path.read_text().splitlines()) for path in self.oracle.iterdir()}
 
-    def assert_ledger_is_whole(self, run_id: str) -> None:
-        """No gap, no step there twice, one terminal status event at the end."""
-        entries = self.client.ledger(run_id)
-        assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-        steps = Counter(
-            (entry.record["step_id"], str(entry.record["status"]))
-            for entry in entries
-            if entry.record["idempotency_key"]
-        )
-        assert [step for step, times in steps.items() if times > 1] == []
-        ended = Counter(
-            entry.record["idempotency_key"]
-            for entry in entries
-            if entry.record["status"] == "completed" and entry.record["idempotency_key"]
-        )
-        assert [key for key, times in ended.items() if times > 1] == []
-        last = entries[-1].record
-        assert str(last["idempotency_key"]).startswith("system:terminal_status:"), last
+    def assert_whole(self) -> None:
+        """Every run there is keeps every invariant, and the outside's book agrees with the ledgers."""
+        ledgers, broken = [], []
+        for run in self.client.list(limit=10_000):
+            entries = self.client.ledger(run.run_id)
+            ledgers.append(entries)
+            found = run_is_whole(self.client.checkpoint(run.run_id), entries)
+            broken += [f"run {run.run_id} of {run.workflow_id}: {text}" for text in found]
+        broken += calls(ledgers, self.calls())
+        assert broken == []
+
+    def finished(self, run_id: str, timeout: float = 60.0) -> RunState:
+        """The run once it has COMPLETED, with whatever it started."""
+        run = self.client.wait(run_id, timeout=timeout)
+        assert run.status is RunStatus.COMPLETED, f"{run.status.value}: {run.error}"
+        return run

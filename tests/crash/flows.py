@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from abstractruntime.app import App, NodeRetry
+from abstractruntime.app import App, Every, NodeRetry
 from abstractruntime.core.effect_context import current_effect
 from abstractruntime.core.models import Effect, EffectType, RunState, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
@@ -15,6 +16,8 @@ from abstractruntime.core.spec import RunContext, WorkflowSpec
 
 ORACLE = "CRASH_TESTS_ORACLE"
 """Folder in which each outside call leaves a line: one file per idempotency key."""
+SCHEDULE = "CRASH_TESTS_SCHEDULE"
+"""Seconds between two starts of a small chain; unset: no schedule."""
 
 
 def record_call(key: str, text: str) -> None:
@@ -57,29 +60,73 @@ def sleep(run: RunState, ctx: RunContext) -> StepPlan:
 
 
 def done(run: RunState, ctx: RunContext) -> StepPlan:
-    names = ("charged", "event", "woke")
+    names = ("charged", "said", "answer", "event", "woke", "child")
     return StepPlan("done", complete_output={name: run.vars[name] for name in names if name in run.vars})
 
 
+def quick(run: RunState, ctx: RunContext) -> StepPlan:
+    prompt = Effect(EffectType.LLM_CALL, {"prompt": "well?"}, "said")
+    return StepPlan("quick", effect=prompt, next_node="done")
+
+
+def ask(run: RunState, ctx: RunContext) -> StepPlan:
+    effect = Effect(EffectType.ASK_USER, {"prompt": "well?"}, "answer")
+    return StepPlan("ask", effect=effect, next_node="done")
+
+
+def parent(run: RunState, ctx: RunContext) -> StepPlan:
+    child = {"workflow_id": "chain", "vars": {"steps": 2}}
+    return StepPlan("parent", effect=Effect(EffectType.START_SUBWORKFLOW, child, "child"), next_node="done")
+
+
+def raising(run: RunState, ctx: RunContext) -> StepPlan:
+    raise RuntimeError("this node always raises")
+
+
+def deadly(run: RunState, ctx: RunContext) -> StepPlan:
+    """Kills whoever runs it, and counts its victims."""
+    record_call(f"deadly-node-{run.run_id}", "killed")
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
 def charge(run: RunState, effect: Effect) -> EffectOutcome:
-    """Outside contact: the call is counted, then the handler waits if it is told to."""
+    """Outside contact: the call is counted, then the handler waits, or kills its worker, if it is told to."""
     attempt = current_effect()
     record_call(attempt.idempotency_key, f"attempt {attempt.attempt}")
+    if run.vars.get("kills"):
+        os.kill(os.getpid(), signal.SIGKILL)
     hold = run.vars.get("hold")
     while hold and attempt.attempt == 1 and not Path(hold).exists():
         time.sleep(0.01)
     return EffectOutcome.completed({"attempt": attempt.attempt})
 
 
+def _schedules() -> list[Every]:
+    every = os.environ.get(SCHEDULE)
+    return [Every("often", float(every), workflow_id="chain", vars={"steps": 1})] if every else []
+
+
+CHAIN = WorkflowSpec("chain", "chain", {"chain": chain})
 app = App(
     name="crash-tests",
     node_retry=NodeRetry(max_attempts=2, backoff_s=0.2),
+    schedules=_schedules(),
     workflows=[
-        WorkflowSpec("chain", "chain", {"chain": chain}),
+        CHAIN,
         WorkflowSpec("call", "call", {"call": call, "done": done}),
+        WorkflowSpec("quick", "quick", {"quick": quick, "done": done}),
+        WorkflowSpec("ask", "ask", {"ask": ask, "done": done}),
         WorkflowSpec("event", "wait_event", {"wait_event": wait_event, "done": done}),
         WorkflowSpec("late", "dawdle", {"dawdle": dawdle, "wait_event": wait_event, "done": done}),
         WorkflowSpec("sleep", "sleep", {"sleep": sleep, "done": done}),
+        WorkflowSpec("family", "parent", {"parent": parent, "done": done}),
+        WorkflowSpec("raising", "raising", {"raising": raising}),
+        WorkflowSpec("deadly", "deadly", {"deadly": deadly}),
     ],
 )
 app.effect(EffectType.TOOL_CALLS)(charge)
+app.effect(EffectType.LLM_CALL, quick=True)(charge)
+
+old_app = App(name="crash-tests", workflows=[CHAIN])
+"""The release before: it knows one workflow only."""

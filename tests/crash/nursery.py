@@ -54,9 +54,17 @@ class Nursery:
             cls._shared._end()
             cls._shared = None
 
-    def bear(self, module: str, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Born:
-        """Start ``python -m module arguments``; its output is appended to ``log``."""
-        pid = self._ask(module=module, arguments=list(arguments), env=dict(env), log=str(log))["pid"]
+    def bear(
+        self, module: str, arguments: Sequence[str], env: Mapping[str, str], log: Path, *, fresh: bool = False
+    ) -> Born:
+        """Start ``python -m module arguments``; its output is appended to ``log``.
+
+        Args:
+            fresh: with an interpreter of its own that imports everything itself.
+        """
+        pid = self._ask(module=module, arguments=list(arguments), env=dict(env), log=str(log), fresh=fresh)[
+            "pid"
+        ]
         return Born(self, pid)
 
     def status(self, pid: int) -> int | None:
@@ -163,7 +171,7 @@ def _import_everything() -> None:
         "celery.concurrency.thread",
         "kombu.transport.redis",
         "psycopg",
-        "tests.crash.flows",
+        "abstractruntime.app",
         "workers.celery_app",
         "workers.deployment",
         "workers.dispatch",
@@ -189,6 +197,8 @@ def _live(question: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(question["env"])
         faults.configure(os.environ.get("ABSTRACTRUNTIME_FAULTS", ""))
+        if question["fresh"]:
+            os.execv(sys.executable, [sys.executable, "-m", question["module"], *question["arguments"]])
         sys.argv = [question["module"], *question["arguments"]]
         runpy.run_module(question["module"], run_name="__main__", alter_sys=True)
         code = 0

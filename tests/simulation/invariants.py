@@ -11,9 +11,10 @@ from abstractruntime.core.control import is_paused
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.resume import wait_keys
 from abstractruntime.storage.checkpoints import Checkpoint, RunFilter
+from tests.ledger_invariants import attempts, is_status_event
 from workers.schedules import occurrence_run_id
 
-from .journal import STATUS_KEY, History
+from .journal import History
 from .world import World
 
 __all__ = ["check"]
@@ -33,7 +34,7 @@ def check(world: World) -> list[str]:
         ledger = [entry.record for entry in world.database.inner.ledger(history.run_id)]
         for found in (
             *_books(history, checkpoint, ledger),
-            *_attempts(checkpoint.run, ledger),
+            *attempts(checkpoint.run, ledger),
             *_ending(checkpoint.run, history, ledger),
             *_walk(world, history, checkpoint.run),
             *_rest(world, checkpoint),
@@ -56,55 +57,9 @@ def _books(history: History, checkpoint: Checkpoint, ledger: list[Record]) -> It
         yield "the ledger is not the sequence of committed records"
 
 
-def _attempts(run: RunState, ledger: list[Record]) -> Iterator[str]:
-    """Every outcome has its STARTED record; attempts of a key count on; nothing completes twice."""
-    started: dict[str, Record] = {}
-    ended: set[str] = set()
-    last: dict[str, Record] = {}
-    completed: set[str] = set()
-    for record in ledger:
-        step, key, status = record["step_id"], record["idempotency_key"], record["status"]
-        if (record["effect"] or {}).get("type") == "retry":
-            last.clear()
-        if key is None or _is_status_event(record):
-            continue
-        if status == "started":
-            if step in started:
-                yield f"step {step} was started twice"
-            yield from _follows(last.get(key), record, last.get(key, {}).get("step_id") in ended)
-            started[step] = last[key] = record
-            continue
-        if step in ended:
-            yield f"step {step} has two outcomes"
-        if step not in started:
-            yield f"step {step} has an outcome and no STARTED record"
-        elif started[step]["effect"] != record["effect"]:
-            yield f"step {step} ended with another payload than it was started with"
-        ended.add(step)
-        if status in ("completed", "waiting"):
-            last.pop(key, None)
-        if status == "completed":
-            if key in completed:
-                yield f"key {key} of node {record['node_id']} completed twice"
-            completed.add(key)
-    for key, record in last.items():
-        if record["step_id"] not in ended and run.status is not RunStatus.CANCELLED and not is_paused(run):
-            yield f"attempt {record['attempt']} of key {key} was started and left"
-
-
-def _follows(previous: Record | None, record: Record, previous_ended: bool) -> Iterator[str]:
-    expected = 1 if previous is None else previous["attempt"] + 1
-    if record["attempt"] != expected:
-        state = "ended" if previous_ended else "open"
-        yield (
-            f"attempt {record['attempt']} of node {record['node_id']} was started where {expected} follows "
-            f"(the one before is {state})"
-        )
-
-
 def _ending(run: RunState, history: History, ledger: list[Record]) -> Iterator[str]:
     """One status event per end (a retry opens the run again), and it is last but for late outcomes."""
-    events = [index for index, record in enumerate(ledger) if _is_status_event(record)]
+    events = [index for index, record in enumerate(ledger) if is_status_event(record)]
     expected = history.retries + (1 if run.is_terminal else 0)
     if len(events) != expected:
         yield f"{len(events)} terminal status events, {expected} expected"
@@ -119,10 +74,6 @@ def _ending(run: RunState, history: History, ledger: list[Record]) -> Iterator[s
     for record in after:
         if record["idempotency_key"] is None or record["status"] == "started":
             yield f"a {record['status']} record of {record['node_id']} after the cancellation"
-
-
-def _is_status_event(record: Record) -> bool:
-    return (record["idempotency_key"] or "").startswith(STATUS_KEY)
 
 
 def _walk(world: World, history: History, run: RunState) -> Iterator[str]:
