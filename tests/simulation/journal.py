@@ -56,14 +56,21 @@ class Accepted:
 
 
 class Journal:
-    """Follows every commit; ``violations`` says what broke."""
+    """Follows every commit; ``violations`` says what broke.
 
-    def __init__(self, trace: Callable[[str], None], clock: Callable[[], float]) -> None:
+    Args:
+        max_steps: how many steps of a run one commit may hold.
+    """
+
+    def __init__(
+        self, trace: Callable[[str], None], clock: Callable[[], float], *, max_steps: int = 1
+    ) -> None:
         self.runs: dict[str, History] = {}
         self.events: list[Accepted] = []
         self.violations: list[str] = []
         self._trace = trace
         self._clock = clock
+        self._max_steps = max_steps
 
     def violate(self, text: str) -> None:
         """Something happened that must never happen."""
@@ -179,7 +186,7 @@ class Journal:
 
     def _check_path(self, history: History, path: list[str]) -> None:
         steps = len(path) - len(history.path)
-        if steps not in (0, 1) or path[: len(history.path)] != history.path:
+        if not 0 <= steps <= self._max_steps or path[: len(history.path)] != history.path:
             self.violate(f"run {history.run_id} went from {history.path} to {path} in one commit")
 
     def _check_control(

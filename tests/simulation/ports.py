@@ -65,7 +65,7 @@ def simulated_ports(
     logging.disable(logging.CRITICAL)  # thousands of simulated failures are no news
     try:
         with ExitStack() as stack:
-            for module in ("clock", "engine", "effects"):
+            for module in ("clock", "held_steps", "effects"):
                 stack.enter_context(patch(f"workers.{module}.monotonic", clock))
             stack.enter_context(patch("workers.effects.sleep", nap))
             # A client that lost a race sleeps a little: others go on meanwhile.

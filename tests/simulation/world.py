@@ -93,7 +93,7 @@ class World:
         self.trace = Trace(trace)
         self.trace.clock = self.clock
         self.time = EPOCH
-        self.journal = Journal(self.trace, self.clock)
+        self.journal = Journal(self.trace, self.clock, max_steps=self.profile.max_steps)
         self.fibers = Fibers(self._ended)
         self.pulses: list[Pulse] = []
         self.crashes = 0
