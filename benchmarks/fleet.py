@@ -8,11 +8,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from redis import Redis
 
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.migrate import upgrade
@@ -32,10 +33,20 @@ class Fleet:
     settings: Settings
     client: Client
     workers: list[subprocess.Popen[bytes]]
+    broker: Redis
 
     def resident_mib(self) -> float:
         """Memory of all worker processes, in MiB."""
-        return sum(psutil.Process(worker.pid).memory_info().rss for worker in self.workers) / 2**20
+        return sum(self.resident_each_mib())
+
+    def resident_each_mib(self) -> list[float]:
+        """Memory of each worker process, in MiB."""
+        return [psutil.Process(worker.pid).memory_info().rss / 2**20 for worker in self.workers]
+
+    def broker_depth(self) -> tuple[int, int]:
+        """Messages in the queues, and messages that workers hold without having done them."""
+        queues = (self.settings.tick_queue, self.settings.effect_queue)
+        return sum(int(self.broker.llen(queue)) for queue in queues), int(self.broker.hlen("unacked"))
 
 
 @contextmanager
@@ -85,10 +96,33 @@ def celery_workers(
 
 
 @contextmanager
+def beat(env: dict[str, str], folder: str) -> Iterator[None]:
+    """The pulse of a fleet."""
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "workers", "beat", "-l", "error"]
+    command += ["-s", f"{folder}/beat", "--pidfile", ""]
+    process = subprocess.Popen(
+        command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextmanager
 def fleet(
-    database: str, valkey: ValkeyServer, postgres: PostgresServer, *, max_steps: int, db: int, ticks: int = 2
+    database: str,
+    valkey: ValkeyServer,
+    postgres: PostgresServer,
+    *,
+    max_steps: int,
+    db: int,
+    ticks: int = 2,
+    pulse: bool = False,
 ) -> Iterator[Fleet]:
-    """A fleet of ``ticks`` solo tick processes on ``database`` ("sqlite" or "postgresql")."""
+    """A fleet of ``ticks`` solo tick processes on ``database`` ("sqlite" or "postgresql"), with a beat if
+    it needs a ``pulse``."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/runs.db"
         if database == "postgresql":
@@ -104,13 +138,15 @@ def fleet(
             ABSTRACTRUNTIME_APP=APP,
             ABSTRACTRUNTIME_TICK_MAX_STEPS=str(max_steps),
         )
-        with celery_workers("workers", settings.tick_queue, env, pool="solo", processes=ticks) as workers:
-            client = Client(APP, settings=settings)
-            try:
-                _wait_until_ready(client, ticks)
-                yield Fleet(settings, client, workers)
-            finally:
-                client.close()
+        with ExitStack() as ending:
+            workers = ending.enter_context(
+                celery_workers("workers", settings.tick_queue, env, pool="solo", processes=ticks)
+            )
+            if pulse:
+                ending.enter_context(beat(env, folder))
+            client = ending.enter_context(Client(APP, settings=settings))
+            _wait_until_ready(client, ticks)
+            yield Fleet(settings, client, workers, Redis.from_url(redis_url))
 
 
 def _wait_until_ready(client: Client, processes: int) -> None:

@@ -4,6 +4,9 @@ Messages go to the broker's default exchange with the queue's name as routing ke
 of other exchanges in Redis itself, so a flushed broker would swallow what is published through them
 (`RESEARCH §7`). Connections and producers are kept per thread; after a failure nothing is published for a
 moment, so that a broker that is away costs a caller one time budget and not one per message.
+
+No message has an ETA: a hint for later is published at once by who has no `timekeeper` (a client, a worker
+that ends), and the worker that gets it too early keeps it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -111,9 +113,6 @@ class CeleryDispatcher:
             "argsrepr": repr((hint.run_id, hint.version)),
             "kwargsrepr": repr({"node": hint.node, "workflow": hint.workflow_id}),
         }
-        if hint.delay_s > 0:
-            eta = datetime.now(timezone.utc) + timedelta(seconds=hint.delay_s)
-            headers["eta"] = eta.isoformat()
         producer.publish(
             body,
             routing_key=self._queues[hint.task],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Protocol
 
 from abstractruntime.storage.checkpoints import DueRun, Task
@@ -13,7 +14,8 @@ __all__ = ["Announcement", "Dispatcher", "Hint", "Message"]
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Somebody should run this task for this version of the run, ``delay_s`` seconds from now.
+    """Somebody should run this task for this version of the run, ``delay_s`` seconds after ``made_at``
+    (this process's monotonic clock).
 
     ``node`` and ``workflow_id`` are for people who watch the queue (Flower); workers ignore them.
     """
@@ -24,11 +26,13 @@ class Hint:
     node: str
     workflow_id: str
     delay_s: float = 0.0
+    made_at: float = field(default_factory=monotonic, compare=False, repr=False)
 
     @classmethod
-    def for_due(cls, due: DueRun) -> Hint:
-        """The hint a sweep sends."""
-        return cls(due.task, due.run_id, due.version, due.node, due.workflow_id, max(0.0, due.delay_s))
+    def for_due(cls, due: DueRun, made_at: float) -> Hint:
+        """The hint a sweep sends, which began its claim at ``made_at``."""
+        delay = max(0.0, due.delay_s)
+        return cls(due.task, due.run_id, due.version, due.node, due.workflow_id, delay, made_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,10 @@ class Settings(BaseSettings):
         default=10.0, description="a runnable run whose tick seems lost is sent again after this"
     )
     timer_horizon: Seconds = Field(
-        default=30.0, description="timers due within this are sent as ETA ticks; later ones wait in SQL"
+        default=30.0, description="timers due within this are kept by a worker; later ones wait in SQL"
+    )
+    timer_limit: int = Field(
+        default=20_000, ge=1, description="timers within the horizon that one process keeps at most"
     )
     sweep_interval: Seconds = Field(default=2.0, description="pause between two sweeps")
     sweep_batch: int = Field(default=500, ge=1, description="runs one sweep statement takes")

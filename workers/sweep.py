@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from time import monotonic
 
 from abstractruntime.core import faults
 from abstractruntime.storage.checkpoints import CheckpointStore
@@ -18,18 +20,32 @@ logger = logging.getLogger(__name__)
 MAX_BATCHES = 200
 
 
-def sweep(store: CheckpointStore, dispatcher: Dispatcher, timing: Timing, *, batch: int = 500) -> int:
+def sweep(
+    store: CheckpointStore,
+    dispatcher: Dispatcher,
+    timing: Timing,
+    *,
+    batch: int = 500,
+    room: Callable[[], int] | None = None,
+) -> int:
     """Send hints for all runs that somebody must look at; any number of sweeps may run at once.
+
+    Args:
+        batch: runs claimed at once.
+        room: how many hints for later this process can still keep. While there is none, what is left stays
+            for the next sweep, in the order of its wake-ups.
 
     Returns:
         how many hints were sent.
     """
     sent = 0
     for _ in range(MAX_BATCHES):
-        due = store.claim_due(limit=batch, grace_s=timing.grace_s)
+        limit = batch if room is None else min(batch, room())
+        began = monotonic()
+        due = store.claim_due(limit=limit, grace_s=timing.grace_s)
         if due:
             faults.hit("sweep.claimed")
-            dispatcher.send([Hint.for_due(run) for run in due])
+            dispatcher.send([Hint.for_due(run, began) for run in due])
             sent += len(due)
         if len(due) < batch:
             break

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init, worker_process_init
+from celery.signals import worker_init, worker_process_init, worker_process_shutdown, worker_shutdown
 from sqlalchemy.exc import DBAPIError
 
 from abstractruntime.app import load_app
@@ -16,6 +16,7 @@ from abstractruntime.core.errors import ConcurrentUpdateError, RuntimeFault, Ser
 from .deployment import Deployment
 from .schedules import check_schedules, fire_due
 from .settings import Settings
+from .timekeeper import Timekeeper
 
 __all__ = ["deployment_of", "register_tasks"]
 
@@ -43,7 +44,8 @@ def _build(celery: Celery, settings: Settings) -> Deployment:
 
     app = load_app(settings.app)
     store = open_store(settings)
-    return Deployment.build(settings, app, store, CeleryDispatcher(celery, settings))
+    timekeeper = Timekeeper(CeleryDispatcher(celery, settings), limit=settings.timer_limit)
+    return Deployment.build(settings, app, store, timekeeper)
 
 
 def register_tasks(celery: Celery, settings: Settings) -> None:
@@ -67,7 +69,9 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
         from .sweep import sweep as look
 
         deployment = deployment_of(celery, settings)
-        return look(deployment.store, deployment.dispatcher, deployment.timing, batch=settings.sweep_batch)
+        dispatcher = deployment.dispatcher
+        room = (lambda: dispatcher.room) if isinstance(dispatcher, Timekeeper) else None
+        return look(deployment.store, dispatcher, deployment.timing, batch=settings.sweep_batch, room=room)
 
     def fire_schedules() -> int:
         return fire_due(deployment_of(celery, settings))
@@ -89,6 +93,12 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
     def forget_parents_connections(**_: object) -> None:
         _deployments.clear()
 
+    def hand_over(**_: object) -> None:
+        """Timers this process keeps go to the others."""
+        deployment = _deployments.get((os.getpid(), id(celery)))
+        if deployment is not None and isinstance(deployment.dispatcher, Timekeeper):
+            deployment.dispatcher.close()
+
     celery.task(name="abstractruntime.tick", queue=settings.tick_queue, **options)(tick)
     celery.task(name="abstractruntime.effect", queue=settings.effect_queue, **options)(effect)
     celery.task(name="abstractruntime.sweep", queue=settings.tick_queue, shared=False)(sweep)
@@ -98,3 +108,5 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
     celery.task(name="abstractruntime.purge", queue=settings.tick_queue, shared=False)(purge)
     worker_init.connect(check_deployment, weak=False)
     worker_process_init.connect(forget_parents_connections, weak=False)
+    worker_process_shutdown.connect(hand_over, weak=False)
+    worker_shutdown.connect(hand_over, weak=False)

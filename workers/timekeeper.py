@@ -1,0 +1,124 @@
+"""Hints for later, kept until their time in the process that made them, outside the broker.
+
+A Celery ETA message sits in a worker's memory, unacknowledged, until it is due; each one lets the worker
+take one message more, so ten thousand timers would fill one worker (`RESEARCH §1.2`), and a worker busy
+with something else would be late with every one it holds. Here a timer within the horizon is a few hundred
+bytes, at most `limit` of them per process, and when it is due any worker that is free takes it.
+
+Nothing depends on this memory: a hint that is lost with its process, or finds no room, is sent by the sweep
+once its run's ``wake_at`` has passed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+from collections.abc import Sequence
+from time import monotonic
+
+from . import metrics
+from .hints import Dispatcher, Hint, Message
+
+__all__ = ["Timekeeper"]
+
+logger = logging.getLogger(__name__)
+
+# A tick that comes a moment too early has to be sent again; one that is a moment late does not.
+MARGIN_S = 0.0005
+PAGE = 200
+
+
+class Timekeeper:
+    """`Dispatcher` that keeps hints for later and passes all others on at once. Safe for threads.
+
+    Args:
+        dispatcher: publishes what is due.
+        limit: how many hints are kept at most.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, *, limit: int) -> None:
+        self._dispatcher = dispatcher
+        self._limit = limit
+        self._kept: list[tuple[float, int, Hint]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def room(self) -> int:
+        """How many more hints can be kept."""
+        return self._limit - len(self._kept)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Publish what is for now, keep what is for later."""
+        later = [message for message in messages if isinstance(message, Hint) and message.delay_s > 0]
+        if not later:
+            self._dispatcher.send(messages)
+            return
+        now = [message for message in messages if not (isinstance(message, Hint) and message.delay_s > 0)]
+        if now:
+            self._dispatcher.send(now)
+        self._keep(later)
+
+    def _keep(self, hints: list[Hint]) -> None:
+        with self._changed:
+            if self._closed:
+                fitting = 0
+            else:
+                fitting = max(0, min(self.room, len(hints)))
+                first = self._kept[0][0] if self._kept else float("inf")
+                for hint in hints[:fitting]:
+                    due = hint.made_at + hint.delay_s + MARGIN_S
+                    heapq.heappush(self._kept, (due, next(self._order), hint))
+                if self._thread is None and fitting:
+                    self._thread = threading.Thread(target=self._run, name="timekeeper", daemon=True)
+                    self._thread.start()
+                elif fitting and self._kept[0][0] < first:
+                    self._changed.notify()
+        if fitting < len(hints):
+            metrics.count("timers_left_to_sweep", len(hints) - fitting)
+
+    def _run(self) -> None:
+        while True:
+            due = self._next_page()
+            if due is None:
+                return
+            try:
+                self._dispatcher.send(due)
+            except Exception:
+                # Whatever it is, the other timers must not stop for it; the sweep sends these.
+                logger.exception("%d hint(s) could not be sent when due, left to the sweep", len(due))
+
+    def _next_page(self) -> list[Hint] | None:
+        """The next hints that are due, as soon as there are any; ``None`` when closed."""
+        with self._changed:
+            while not self._closed:
+                now = monotonic()
+                if not self._kept:
+                    self._changed.wait()
+                elif self._kept[0][0] > now:
+                    self._changed.wait(self._kept[0][0] - now)
+                else:
+                    return self._pop(now)
+            return None
+
+    def _pop(self, now: float) -> list[Hint]:
+        page: list[Hint] = []
+        while self._kept and len(page) < PAGE and self._kept[0][0] <= now:
+            page.append(heapq.heappop(self._kept)[2])
+        return page
+
+    def close(self) -> None:
+        """Hand over: what is kept is published at once, and whoever receives it too early keeps it."""
+        with self._changed:
+            self._closed = True
+            left = [hint for _, _, hint in self._kept]
+            self._kept.clear()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+        if left:
+            self._dispatcher.send(left)
