@@ -1,4 +1,4 @@
-"""How long things take on an idle fleet: start -> first step, event -> resumed, timer -> fired."""
+"""How long things take on an idle fleet: start -> first step or end, event -> resumed, timer -> fired."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ from .fleet import Fleet
 SAMPLES = 200
 
 
-def start_to_first_step(fleet: Fleet) -> list[float]:
+def submit_to_finished(fleet: Fleet, steps: int, samples: int = SAMPLES) -> list[float]:
+    """Milliseconds from the call of ``start`` to ``wait``'s answer, of runs with `steps` effect steps."""
+    took = []
+    for _ in range(samples):
+        before = time.perf_counter()
+        fleet.client.wait(fleet.client.start("chain", {"steps": steps + 1}), timeout=30)
+        took.append((time.perf_counter() - before) * 1000)
+    return took
+
+
+def start_to_first_step(fleet: Fleet, samples: int = SAMPLES) -> list[float]:
     """Milliseconds from the call of ``start`` to the first node's first line."""
     lateness = []
-    for _ in range(SAMPLES):
+    for _ in range(samples):
         before = time.time()
         run = fleet.client.wait(fleet.client.start("stamp"), timeout=30)
         lateness.append(_stamped(run.output) - before)
     return [value * 1000 for value in lateness]
 
 
-def event_to_resumed(fleet: Fleet) -> list[float]:
+def event_to_resumed(fleet: Fleet, samples: int = SAMPLES) -> list[float]:
     """Milliseconds from the call of ``emit_event`` to the next node's first line."""
     lateness = []
-    for index in range(SAMPLES):
+    for index in range(samples):
         key = f"bench:{index}"
         run_id = fleet.client.start("event", {"key": key})
         _until_waiting(fleet.client, run_id)
@@ -37,10 +47,10 @@ def event_to_resumed(fleet: Fleet) -> list[float]:
     return [value * 1000 for value in lateness]
 
 
-def timer_lateness(fleet: Fleet) -> list[float]:
+def timer_lateness(fleet: Fleet, samples: int = SAMPLES) -> list[float]:
     """Milliseconds from a timer's due time to the next node's first line."""
     first = datetime.now(timezone.utc) + timedelta(seconds=6)
-    due = [first + timedelta(milliseconds=40 * index) for index in range(SAMPLES)]
+    due = [first + timedelta(milliseconds=40 * index) for index in range(samples)]
     runs = [fleet.client.start("timer", {"until": moment.isoformat()}) for moment in due]
     ended = [fleet.client.wait(run_id, timeout=60) for run_id in runs]
     return [
