@@ -98,7 +98,9 @@ class Engine:
                 is_over = pace.is_over(checkpoint, after)
                 if is_over and is_held(after):
                     after, sent = self._commits.commit_held(after, StepClock(after.now))
-            except TakeOneByOne:
+            except (TakeOneByOne, AlreadyDone):
+                # The latter: the ledger has the result of a step that was held, so that step was not to be
+                # taken at all. Alone it takes its result from there.
                 again = self._load(checkpoint.run.run_id, checkpoint.version)
                 if again is None:
                     return

@@ -195,3 +195,23 @@ def test_a_node_sees_the_traces_of_steps_that_are_held() -> None:
     run_id = bench.start("w")
     bench.drain()
     assert bench.run(run_id).output == {"seen": ["a"]}
+
+
+def test_a_held_step_whose_result_the_ledger_has_takes_it_from_there() -> None:
+    """Found by seed 1968 of the simulation: its tick was never acknowledged, and again in vain for ever."""
+
+    def twice(run: RunState, ctx: RunContext) -> StepPlan:
+        run.vars["seen"] = [*run.vars.get("seen", []), "a"]
+        then = "asks" if len(run.vars["seen"]) == 1 else "end"
+        return StepPlan("a", Effect(EffectType.ANSWER_USER, {"message": "one"}, "said"), then)
+
+    def asks(run: RunState, ctx: RunContext) -> StepPlan:
+        return StepPlan("asks", Effect(EffectType.LLM_CALL, {"prompt": "?"}, "answer"), "a")
+
+    bench = bench_of(25, {EffectType.LLM_CALL: answer}, a=twice, asks=asks)
+    run_id = bench.start("w")
+    bench.drain()
+    assert bench.run(run_id).status is RunStatus.COMPLETED
+    assert bench.run(run_id).output == {"seen": ["a", "a"]}
+    told = [node for node, status, _ in story(bench, run_id) if status == "completed"]
+    assert told.count("a") == 1
