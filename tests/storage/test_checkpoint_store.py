@@ -94,7 +94,8 @@ def test_a_commit_of_an_unknown_run_is_a_conflict(store: CheckpointStore) -> Non
 def test_a_completed_key_stops_a_second_outcome(store: CheckpointStore) -> None:
     before = insert(store, a_run())
     first = moved(store, before, before.run, records=[a_record(before.run, "k", result={"n": 1})])
-    again = Write(first, first.run, records=[a_record(first.run, "k", result={"n": 2})], unless_completed=("k",))
+    record = a_record(first.run, "k", result={"n": 2})
+    again = Write(first, first.run, records=[record], unless_completed=("k",))
     assert store.commit(again) is Written.ALREADY_DONE
     assert store.commit(replace(again, before=before)) is Written.ALREADY_DONE
     assert store.commit(replace(again, unless_completed=("other", "k"))) is Written.ALREADY_DONE
@@ -334,3 +335,18 @@ def test_a_listing_shows_the_update_time_of_the_last_change_of_status(store: Che
     ended: RunState = replace(before.run, status=RunStatus.COMPLETED, updated_at="2026-05-05T00:00:00+00:00")
     moved(store, before, ended)
     assert store.find_runs(RunFilter())[0].updated_at == "2026-05-05T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 60])
+def test_any_number_of_records_keeps_its_order(store: CheckpointStore, number: int) -> None:
+    before = insert(store, a_run())
+    first = moved(store, before, before.run, records=[a_record(before.run, "first")])
+    records = [a_record(before.run, f"k{n}" if n % 3 else None, result={"n": n}) for n in range(number)]
+    records[-1].result = {"text": 'quotes " and \\ and {braces}, ünicode'}
+    assert store.commit(Write(first, first.run, records=records)) is Written.OK
+    entries = store.ledger("r1")[1:]
+    assert [entry.seq for entry in entries] == [*range(2, number + 2)]
+    assert [entry.record for entry in entries] == [record.to_dict() for record in records]
+    keys = tuple(record.idempotency_key or "" for record in records)
+    again = Write(loaded(store, "r1"), first.run, unless_completed=keys)
+    assert store.commit(again) is (Written.ALREADY_DONE if number > 1 else Written.OK)

@@ -54,6 +54,9 @@ def _parameters(write: Write, *, postgresql: bool) -> tuple[dict[str, object], l
     params["lease_until"] = write.lease_until
     if write.unless_completed:
         params["unless_completed"] = _keys(write.unless_completed, postgresql=postgresql)
+    if postgresql and len(rows) > sql.FEW_RECORDS:
+        params["jsons"], params["statuses"], params["keys"] = map(list, zip(*rows, strict=True))
+        return params, rows
     for i, (json, status, key) in enumerate(rows):
         params[f"json_{i}"] = json
         params[f"status_{i}"] = status
@@ -89,7 +92,7 @@ def _write(session: Session, write: Write, params: dict[str, object], rows: list
 
 
 def _swap(session: Session, write: Write, params: dict[str, object], rows: list[Row]) -> Written:
-    statement = sql.commit_statement(len(rows), min(2, len(write.unless_completed)))
+    statement = sql.commit_statement(min(len(rows), sql.FEW_RECORDS + 1), min(2, len(write.unless_completed)))
     try:
         if session.dialect.name == "postgresql":
             won = session.execute(statement, params).rowcount > 0

@@ -82,6 +82,14 @@ _UNLESS = """
     AND NOT EXISTS (SELECT 1 FROM ledger WHERE run_id = :run_id AND idempotency_key {keys}
                     AND status = 'completed')
 """
+FEW_RECORDS = 4
+"""More come as arrays, so that the statement stays short and the same: psycopg translates long ones anew."""
+
+_RECORD_ARRAYS = """
+(SELECT n - 1 AS i, json, status, key
+ FROM unnest(:jsons::text[], :statuses::text[], :keys::text[])
+ WITH ORDINALITY AS a (json, status, key, n)) AS v
+"""
 _ANY_KEY_SQLITE = "IN (SELECT value FROM json_each(:unless_completed))"
 _ANY_KEY_POSTGRESQL = "= ANY(:unless_completed)"
 # On PostgreSQL :updated_at is NULL while status and wait stay: the indexed column must not move then.
@@ -92,18 +100,21 @@ _SET_POSTGRESQL = _SET.replace("{updated_at}", "COALESCE(:updated_at, updated_at
 @lru_cache(maxsize=128)
 def commit_statement(records: int, keys: int) -> Statement:
     """The compare-and-swap of a run. On PostgreSQL it appends ``records`` ledger records as well, whose
-    parameters are ``json_0, status_0, key_0, ...``; on SQLite it returns the new ledger head and
+    parameters are ``json_0, status_0, key_0, ...`` or, beyond `FEW_RECORDS`, the arrays ``jsons``,
+    ``statuses``, ``keys``; on SQLite it returns the new ledger head and
     `insert_records` follows. ``:unless_completed`` is the one key, or with several ``keys`` an array of them
     (SQLite: JSON text). No row: the version moved, or a key is completed."""
     sqlite, postgresql = ("= :unless_completed",) * 2 if keys == 1 else (_ANY_KEY_SQLITE, _ANY_KEY_POSTGRESQL)
     update = _SET_POSTGRESQL + (_UNLESS.replace("{keys}", postgresql) if keys else "")
     if records:
         rows = ", ".join(f"({i}, :json_{i}, :status_{i}, :key_{i}::text)" for i in range(records))
+        values = f"(VALUES {rows}) AS v (i, json, status, key)"
+        if records > FEW_RECORDS:
+            values = _RECORD_ARRAYS
         update = f"""
 WITH r AS ({update} RETURNING run_id, ledger_seq)
 INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
-SELECT r.run_id, r.ledger_seq - {records - 1} + v.i, v.json, v.status, v.key
-FROM r, (VALUES {rows}) AS v (i, json, status, key)
+SELECT r.run_id, r.ledger_seq - :appended + 1 + v.i, v.json, v.status, v.key FROM r, {values}
 """
     guarded = _SET_SQLITE + (_UNLESS.replace("{keys}", sqlite) if keys else "")
     return statement(guarded + " RETURNING ledger_seq", postgresql=update)
