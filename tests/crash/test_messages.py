@@ -1,9 +1,10 @@
-"""Messages are hints: lost, doubled, early or flushed ones change nothing (`DESIGN §1.1`, §4)."""
+"""Messages are hints: lost, doubled or early ones change nothing (`DESIGN §1.1`, §4)."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from redis import Redis
 
 from abstractruntime.storage.checkpoints import Task
@@ -18,23 +19,7 @@ from .fleet import CrashFleet
 DEADLINE = 60.0
 
 
-def test_a_flushed_broker_loses_no_run(fleet: CrashFleet) -> None:
-    redis = Redis.from_url(fleet.redis_url)
-    fleet.worker("a")
-    fleet.worker("b")
-    fleet.beat()
-    run_ids = [fleet.client.start("chain", {"steps": 40}) for _ in range(20)]
-    sleeper = fleet.client.start("sleep", {"seconds": 2})
-    eventually(
-        lambda: fleet.client.counts().get("completed", 0) or fleet.client.checkpoint(run_ids[0]).version > 5,
-        timeout=DEADLINE,
-        message="work did not begin",
-    )
-    redis.flushdb()
-    for run_id in [*run_ids, sleeper]:
-        assert fleet.client.wait(run_id, timeout=DEADLINE).status.value == "completed"
-
-
+@pytest.mark.failure("the same tick delivered twice, at the same time, to two workers")
 def test_the_same_tick_delivered_ten_times_at_once_is_one_step(fleet: CrashFleet) -> None:
     run_id = fleet.client.start("call")
     checkpoint = fleet.client.checkpoint(run_id)
@@ -49,6 +34,7 @@ def test_the_same_tick_delivered_ten_times_at_once_is_one_step(fleet: CrashFleet
     assert list(fleet.calls().values()) == [1]
 
 
+@pytest.mark.failure("the same tick delivered twice, at the same time, to two workers")
 def test_the_same_effect_delivered_ten_times_at_once_is_one_call(fleet: CrashFleet) -> None:
     fleet.worker("ticks", queues="ticks")
     run_id = fleet.client.start("call")
@@ -63,6 +49,7 @@ def test_the_same_effect_delivered_ten_times_at_once_is_one_call(fleet: CrashFle
     assert list(fleet.calls().values()) == [1]
 
 
+@pytest.mark.failure("two beats, two sweeps, ten resumers")
 def test_two_sweeps_at_once_send_each_run_once(fleet: CrashFleet) -> None:
     for _ in range(40):
         fleet.client.start("chain", {"steps": 1})
@@ -85,6 +72,7 @@ def test_two_sweeps_at_once_send_each_run_once(fleet: CrashFleet) -> None:
     assert len({hint.run_id for hint in sent}) == 40
 
 
+@pytest.mark.failure("resumer dead while an event is emitted through the client")
 def test_an_event_emitted_while_the_resumer_is_dead_is_delivered(fleet: CrashFleet) -> None:
     fleet.worker("a")
     fleet.beat()
@@ -130,21 +118,3 @@ def test_plain_publish_wakes_a_run_through_the_resumer(fleet: CrashFleet) -> Non
 
     eventually(woken, timeout=DEADLINE, message="no resumer delivers", interval=0.2)
     assert fleet.client.wait(run_id, timeout=DEADLINE).status.value == "completed"
-
-
-def test_start_resume_and_emit_succeed_while_the_broker_is_away(
-    fleet: CrashFleet, valkey_server: object
-) -> None:
-    fleet.worker("a")
-    fleet.beat()
-    waiting = fleet.client.start("event", {"key": "payment:4"})
-    eventually(
-        lambda: fleet.client.get(waiting).status.value == "waiting", timeout=DEADLINE, message="no wait"
-    )
-    valkey_server.kill()  # type: ignore[attr-defined]
-    started = fleet.client.start("chain", {"steps": 2})
-    receipt = fleet.client.emit_event("paid", {}, wait_key="payment:4")
-    assert receipt.resumed == [waiting]
-    valkey_server.start()  # type: ignore[attr-defined]
-    for run_id in (waiting, started):
-        assert fleet.client.wait(run_id, timeout=DEADLINE).status.value == "completed"
