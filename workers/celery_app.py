@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Exchange, Queue
 
+from .redis_transport import transport_for
 from .settings import Settings, load_settings
 from .tasks import register_tasks
 
@@ -31,6 +32,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_enable_soft_shutdown_on_idle=True,
         # No remote control is needed to run (cancel is a row, not a revoke); `inspect` still works.
         broker_connection_retry_on_startup=True,
+        broker_transport=transport_for(settings.broker),
         broker_transport_options=_transport_options(settings),
         # The default exchange needs no bindings: kombu keeps those in Redis, where a flush removes them.
         task_queues=[_queue(settings.tick_queue), _queue(settings.effect_queue)],
