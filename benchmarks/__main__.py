@@ -17,12 +17,13 @@ import psutil
 
 from abstractruntime.testing.servers import PostgresServer, ValkeyServer
 
-from . import flatness, inprocess, latency, parked, throughput
+from . import costs as database_costs
+from . import flatness, inprocess, latency, parked, throughput, timers
 from .fleet import fleet, servers
 from .statistics import median, percentile
 
 DATABASES = ("postgresql", "sqlite")
-MEASUREMENTS = ("inprocess", "throughput", "latency", "flatness", "parked")
+MEASUREMENTS = ("inprocess", "throughput", "latency", "flatness", "costs", "timers", "parked")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=MEASUREMENTS, action="append")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each throughput figure (median)")
+    parser.add_argument("--parked", type=int, default=parked.RUNS, help="runs that wait meanwhile")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
     options = parser.parse_args(argv)
@@ -46,8 +48,12 @@ def main(argv: list[str] | None = None) -> int:
             report["latency_ms"] = _latency(valkey, postgres, lambda: next(numbers))
         if "flatness" in chosen:
             report["step_cost_us"] = _flatness(postgres)
+        if "costs" in chosen:
+            report["costs"] = _costs(postgres)
+        if "timers" in chosen:
+            report["timers"] = _timers(valkey, postgres, options, next(numbers))
         if "parked" in chosen:
-            report["parked"] = _parked(valkey, postgres, lambda: next(numbers))
+            report["parked"] = _parked(valkey, postgres, options, lambda: next(numbers))
     options.json.write_text(json.dumps(report, indent=2) + "\n")
     print(f"written: {options.json}")
     return 0
@@ -139,16 +145,57 @@ def _flatness(postgres: PostgresServer) -> dict[str, Any]:
     return report
 
 
-def _parked(valkey: ValkeyServer, postgres: PostgresServer, new_db: Callable[[], int]) -> dict[str, Any]:
+def _timers(
+    valkey: ValkeyServer, postgres: PostgresServer, options: argparse.Namespace, db: int
+) -> dict[str, Any]:
+    share = 10 if options.quick else 1
+    with fleet("postgresql", valkey, postgres, max_steps=1, db=db, pulse=True) as running:
+        seen = timers.timers(running, timers=timers.TIMERS // share, burst=timers.BURST // share)
+    print(
+        f"postgresql: {seen.timers} timers, {seen.burst} due in one second: {seen.fired} fired, {seen.twice} "
+        f"twice, all within {seen.elapsed_s:.1f} s, late by {seen.p50_ms:.0f} / {seen.p99_ms:.0f} ms "
+        f"(p50 / p99)\n  largest worker {seen.before_mib:.1f} -> {seen.peak_mib:.1f} (peak) -> "
+        f"{seen.after_mib:.1f} MiB, at most {seen.queued} messages in the broker's queues and {seen.held} "
+        "held by workers\n"
+    )
+    return asdict(seen)
+
+
+def _costs(postgres: PostgresServer) -> dict[str, Any]:
     report: dict[str, Any] = {}
+    print(f"{'one effect step asks of the database':52} {'statements':>10} {'rows':>6} {'log bytes':>10}")
     for database in DATABASES:
+        for max_steps in (1, 25):
+            cost = database_costs.cost_of_a_step(database, postgres, max_steps=max_steps)
+            name = f"{database}, {max_steps} step(s) per task"
+            rows = "-" if cost.rows is None else f"{cost.rows:.1f}"
+            print(f"{name:52} {cost.statements:10.2f} {rows:>6} {cost.wal_bytes:10.0f}")
+            report[name] = asdict(cost)
+    print()
+    return report
+
+
+def _parked(
+    valkey: ValkeyServer, postgres: PostgresServer, options: argparse.Namespace, new_db: Callable[[], int]
+) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    # More than the default are copied inside the database, which is PostgreSQL's way.
+    for database in DATABASES if options.parked <= parked.RUNS else ("postgresql",):
         with fleet(database, valkey, postgres, max_steps=1, db=new_db()) as running:
-            figures = parked.parked_runs(running)
-        report[database] = asdict(figures)
+            if options.quick:
+                figures = parked.parked_runs(running, options.parked, steps=10, rounds=1)
+            else:
+                figures = parked.parked_runs(running, options.parked)
+        report[database] = {**asdict(figures), "throughput_ratio": figures.throughput_ratio}
         print(
             f"{database}: {figures.runs} parked runs: worker memory {figures.memory_before_mib:.1f} -> "
             f"{figures.memory_after_mib:.1f} MiB, broker {figures.broker_before} -> {figures.broker_after} "
-            f"messages, one sweep {figures.sweep_ms:.2f} ms ({figures.hints} hints)"
+            f"messages, one sweep {figures.sweep_ms:.2f} ms ({figures.hints} hints), listing "
+            f"{figures.list_ms:.1f} ms\n"
+            f"  event committed {figures.emit_ms:.1f} / {figures.emit_p99_ms:.1f} ms, "
+            f"resumed {figures.resumed_ms:.1f} / {figures.resumed_p99_ms:.1f} ms (p50 / p99); "
+            f"{figures.steps_before:.0f} -> {figures.steps_after:.0f} steps/s "
+            f"(x {figures.throughput_ratio:.2f})"
         )
     print()
     return report
