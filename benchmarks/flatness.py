@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from abstractruntime.storage.checkpoints import Task
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.migrate import upgrade
 from abstractruntime.storage.sql.store import SqlCheckpointStore
@@ -22,11 +23,14 @@ MARKS = (10, 1000, 5000)
 WINDOW = 100
 
 
-class _Nowhere:
+class Nowhere:
     """A dispatcher for a single driver that needs no hints."""
 
     def send(self, messages: Sequence[Message]) -> None:
         """Nobody listens."""
+
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        return False
 
 
 def cost_of_steps(database: str, postgres: PostgresServer) -> dict[int, float]:
@@ -39,7 +43,7 @@ def cost_of_steps(database: str, postgres: PostgresServer) -> dict[int, float]:
         upgrade(handle)
         store = SqlCheckpointStore(handle)
         settings = load_settings(app="benchmarks.flows:app", database_url=url)
-        deployment = Deployment.build(settings, app, store, _Nowhere())
+        deployment = Deployment.build(settings, app, store, Nowhere())
         try:
             return _measure(deployment)
         finally:

@@ -60,6 +60,7 @@ class AsyncClient:
         run_id: str | None = None,
         session_id: str | None = None,
         actor_id: str | None = None,
+        priority: int = 0,
         connection: AsyncConnection | AsyncSession | None = None,
     ) -> str:
         """`Client.start`."""
@@ -71,6 +72,7 @@ class AsyncClient:
                 run_id=run_id,
                 session_id=session_id,
                 actor_id=actor_id,
+                priority=priority,
                 connection=joinable,
             ),
         )

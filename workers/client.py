@@ -116,6 +116,7 @@ class Client:
         run_id: str | None = None,
         session_id: str | None = None,
         actor_id: str | None = None,
+        priority: int = 0,
         connection: Joinable | None = None,
     ) -> str:
         """Create a run of a workflow; its id.
@@ -124,6 +125,8 @@ class Client:
             vars: a JSON object; copied.
             run_id: an id of yours makes the call repeatable: the same id with the same workflow and vars
                 gives the run that is there already. Default: a new UUID4.
+            priority: -9 to 9; higher is served first where runs have to wait, and waiting
+                (``settings.priority_ageing`` seconds for each step) makes up for it. Children inherit it.
             connection: join this SQLAlchemy Connection's or Session's transaction, which must be on the
                 runs' database: the run exists if it commits, and is published then. On SQLite let that
                 transaction begin as ``BEGIN IMMEDIATE`` if it reads before this call.
@@ -142,10 +145,14 @@ class Client:
             session_id=session_id,
             actor_id=actor_id,
             max_bytes=self.settings.max_payload_bytes,
+            priority=priority,
         )
+        is_limited = bool(self.app.start_limits(workflow_id))
         with self._batch(connection) as batch:
             run = request.make(self.app, batch.env)
-            if not self.commits.insert_run(batch, run, depth=0):
+            if not self.commits.insert_run(
+                batch, run, depth=0, priority=request.priority, is_limited=is_limited
+            ):
                 # Seen unlocked if it is committed: its steps must not wait for a caller's transaction.
                 there = self.store.load(run.run_id) or batch.unit.load(run.run_id)
                 find_conflict(run, there)

@@ -23,6 +23,7 @@ from abstractruntime.core.resume import child_ended, resumed, wait_keys
 from abstractruntime.core.traces import derive_traces
 from abstractruntime.core.transition import Transition
 from abstractruntime.storage.checkpoints import (
+    QUEUED,
     Checkpoint,
     CheckpointStore,
     Event,
@@ -34,19 +35,17 @@ from abstractruntime.storage.checkpoints import (
 
 from .clock import StepClock
 from .held_steps import hold_step, is_held, with_held
-from .hints import Announcement, Dispatcher, Hint, Message
+from .hints import Announcement, Dispatcher, Handover, Hint, Message
+from .limiter import STARTED, Limiter
+from .lost_race import LostRace
 from .placement import Placement, Timing, placement, timer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["AlreadyDone", "Batch", "Commits", "LostRace"]
+__all__ = ["AlreadyDone", "Batch", "Commits", "LostRace", "after_write"]
 
 logger = logging.getLogger(__name__)
-
-
-class LostRace(Exception):  # not an error of anybody: somebody else was first
-    """Somebody else has moved the run; nothing was written."""
 
 
 class AlreadyDone(Exception):
@@ -81,6 +80,7 @@ class Commits:
     ) -> None:
         self.store = store
         self.timing = timing
+        self.limiter = Limiter(store, timing)
         self._dispatcher = dispatcher
         self._event_ttl_s = event_ttl_s
         self._new_event_id = new_event_id or Environment().new_id
@@ -89,7 +89,19 @@ class Commits:
         """Send hints; only after their commit."""
         faults.hit("step.before_publish")
         if messages:
-            self._dispatcher.send(messages)
+            self._dispatcher.send(self._handed_over(messages))
+
+    def _handed_over(self, messages: list[Message]) -> list[Message]:
+        """Hand-overs of slots become the hints of those who are called."""
+        if not any(isinstance(message, Handover) for message in messages):
+            return messages
+        found: list[Message] = []
+        for message in messages:
+            if isinstance(message, Handover):
+                found += self.limiter.hand_over(message.run_id, STARTED)
+            else:
+                found.append(message)
+        return found
 
     @contextmanager
     def batch(self) -> Iterator[Batch]:
@@ -151,7 +163,7 @@ class Commits:
         """
         write = with_held(write)
         _demand(self.store.commit(write))
-        return _after(write, clock), _messages(write, place)
+        return after_write(write, clock), _messages(write, place)
 
     def commit_held(self, held: Checkpoint, clock: StepClock) -> tuple[Checkpoint, list[Message]]:
         """Write the steps that were held, if there are any.
@@ -172,7 +184,7 @@ class Commits:
         batch.messages += _messages(write, place)
         if change.run.is_terminal and change.run.parent_run_id:
             self._resume_parent(batch, change)
-        return _after(write, batch.clock)
+        return after_write(write, batch.clock)
 
     def write_control(self, batch: Batch, before: Checkpoint, change: Transition) -> Checkpoint:
         """Write what a person did; an effect in flight stays claimed, so its outcome is not lost, and a
@@ -180,7 +192,10 @@ class Commits:
         step = before.step
         keeps_running = before.run.status is change.run.status is RunStatus.RUNNING
         if step is None and not keeps_running:
-            return self.write(batch, before, change)
+            after = self.write(batch, before, change)
+            if before.run.is_terminal and before.admission is not None:
+                self._queue_again(batch, after)
+            return after
         place = self._place_in_flight(before, change.run, batch.clock.epoch())
         write = Write(
             before=before,
@@ -197,7 +212,18 @@ class Commits:
         batch.messages += _messages(write, place)
         if change.run.is_terminal and change.run.parent_run_id:
             self._resume_parent(batch, change)
-        return _after(write, batch.clock)
+        return after_write(write, batch.clock)
+
+    def _queue_again(self, batch: Batch, after: Checkpoint) -> None:
+        """A run that had ended has no slot any more: it begins when its start limit admits it again."""
+        wake_at = after.wake_at or batch.clock.epoch()
+        batch.unit.slots.hold(
+            after.run.run_id,
+            after.version,
+            wake_at=wake_at,
+            reason="waits to be admitted again",
+            admission=QUEUED,
+        )
 
     def _place_in_flight(self, before: Checkpoint, run: RunState, now: float) -> Placement:
         if run.is_terminal or is_paused(run):
@@ -266,12 +292,25 @@ class Commits:
             ttl_s=self._event_ttl_s,
         )
 
-    def insert_run(self, batch: Batch, run: RunState, *, depth: int) -> bool:
-        """Add a runnable run; False when its id is taken."""
-        place = placement(run, batch.clock.epoch(), self.timing)
-        if not batch.unit.insert(run, depth=depth, wake_at=place.wake_at):
+    def insert_run(
+        self, batch: Batch, run: RunState, *, depth: int, priority: int = 0, is_limited: bool = False
+    ) -> bool:
+        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first."""
+        now = batch.clock.epoch()
+        place = placement(run, now, self.timing)
+        is_crowded = self._dispatcher.is_full(Task.TICK)
+        inserted = batch.unit.insert(
+            run,
+            depth=depth,
+            wake_at=now if is_crowded else place.wake_at,  # the sweep feeds the queue in order
+            priority=priority,
+            admission=QUEUED if is_limited else None,
+            unsent=is_crowded,
+        )
+        if not inserted:
             return False
-        batch.messages.append(Hint(Task.TICK, run.run_id, 1, run.current_node, run.workflow_id))
+        if not is_crowded:
+            batch.messages.append(Hint(Task.TICK, run.run_id, 1, run.current_node, run.workflow_id))
         return True
 
     def resume_parent(self, batch: Batch, child: RunState) -> None:
@@ -325,16 +364,31 @@ def _step_write(
 
 
 def _messages(write: Write, place: Placement) -> list[Message]:
-    run = write.run
+    run, before = write.run, write.before
     if run.is_terminal:
-        return [Announcement(run.run_id)]
+        ended: list[Message] = [Announcement(run.run_id)]
+        return ended if before.admission is None else [*ended, Handover(run.run_id)]
+    parked: list[Message] = []
+    if before.admission is not None and run.status is RunStatus.WAITING:
+        parked.append(Handover(run.run_id))
     if place.hint_in_s is None:
-        return []
-    version = write.before.version + 1
-    return [Hint(write.task, run.run_id, version, run.current_node, run.workflow_id, place.hint_in_s)]
+        return parked
+    version = before.version + 1
+    # A tick that follows a tick takes the place of its message in the queue.
+    follows = write.task is Task.TICK is before.task and before.run.status is RunStatus.RUNNING
+    hint = Hint(
+        write.task,
+        run.run_id,
+        version,
+        run.current_node,
+        run.workflow_id,
+        place.hint_in_s,
+        takes_room=not follows,
+    )
+    return [*parked, hint]
 
 
-def _after(write: Write, clock: StepClock) -> Checkpoint:
+def after_write(write: Write, clock: StepClock) -> Checkpoint:
     """The checkpoint as it is now stored, without reading it again."""
     before = write.before
     return Checkpoint(
@@ -350,4 +404,6 @@ def _after(write: Write, clock: StepClock) -> Checkpoint:
         lease_until=write.lease_until,
         started_at=before.started_at,
         now=clock.epoch(),
+        priority=before.priority,
+        admission=before.admission,
     )

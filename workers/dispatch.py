@@ -29,6 +29,7 @@ from abstractruntime.storage.checkpoints import Task
 
 from . import metrics
 from .hints import Announcement, Hint, Message
+from .queue_depth import QueueDepth
 from .settings import Settings
 
 __all__ = ["TASK_NAMES", "CeleryDispatcher", "signals_client"]
@@ -64,12 +65,11 @@ class CeleryDispatcher:
         self._pid = os.getpid()
         self._silent_until = 0.0
         self._origin = f"abstractruntime-{uuid4().hex[:8]}"
+        self._depth = QueueDepth(settings.queue_limit, self._measure)
 
     def send(self, messages: Sequence[Message]) -> None:
         """Publish; a broker that is away is logged and counted, never raised."""
-        if self._pid != os.getpid():
-            # Forked: the connections are the parent's, who goes on using them.
-            self._inherited, self._local, self._pid = self._local, threading.local(), os.getpid()
+        self._leave_parents_connections()
         if monotonic() < self._silent_until:
             metrics.count("hints_unsent", len(messages))
             return
@@ -86,12 +86,50 @@ class CeleryDispatcher:
                 metrics.count("hints_unsent", len(messages))
                 logger.warning("broker away, %d hint(s) left to the sweep: %s", len(messages), exc)
 
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        """See `Dispatcher.is_full`. A broker that is away takes nothing."""
+        if not look:
+            return self._depth.is_full(task)
+        self._leave_parents_connections()
+        if monotonic() < self._silent_until:
+            return True
+        try:
+            self._depth.look(task)
+        except _CONNECTION_ERRORS:
+            self.close()
+            try:
+                self._depth.look(task)
+            except _CONNECTION_ERRORS as exc:
+                self.close()
+                self._silent_until = monotonic() + PAUSE_AFTER_FAILURE_S
+                logger.warning("broker away, what is due waits for it: %s", exc)
+                return True
+        return self._depth.is_full(task)
+
+    def _measure(self, task: Task) -> int:
+        channel, queue = self._producer().channel, self._queues[task]
+        if self._settings.broker.startswith(("redis", "unix")):
+            return int(channel.client.llen(queue))
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except channel.connection.client.channel_errors:
+            self.close()  # no worker has made the queue yet; the broker has closed the channel
+            return 0
+
+    def _leave_parents_connections(self) -> None:
+        if self._pid != os.getpid():
+            # Forked: the connections are the parent's, who goes on using them.
+            self._inherited, self._local, self._pid = self._local, threading.local(), os.getpid()
+
     def _send_all(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if isinstance(message, Announcement):
                 self._announce(message)
-            else:
-                self._publish(message)
+            elif isinstance(message, Hint):
+                if message.takes_room and not self._depth.has_room_for_one(message.task):
+                    metrics.count("hints_withheld", task=message.task.value)
+                else:
+                    self._publish(message)
 
     def _publish(self, hint: Hint) -> None:
         producer = self._producer()

@@ -30,9 +30,11 @@ from abstractruntime.storage.checkpoints import Checkpoint, CheckpointStore, Tas
 from . import metrics
 from .artifacts import Artifacts
 from .clock import StepClock
-from .commits import Commits, LostRace
+from .commits import Commits, after_write
 from .heartbeat import Heartbeat
 from .hints import Message
+from .limiter import LEASED
+from .lost_race import LostRace
 from .placement import Placement, timer
 
 __all__ = ["EffectRunner"]
@@ -67,7 +69,7 @@ class EffectRunner:
     ) -> Committed:
         """The node has asked for ``step``: carry it out here if it is quick, else queue it."""
         binding = self._binding(step)
-        if binding.quick:
+        if binding.quick and not binding.limits:
             return self._attempt(checkpoint, step, binding, clock, unless_completed=(step.key,))
         now = clock.epoch()
         place = Placement(wake_at=now + self._commits.timing.grace_s, hint_in_s=0.0)
@@ -75,11 +77,14 @@ class EffectRunner:
             before=checkpoint,
             run=checkpoint.run,
             step=step,
-            task=Task.EFFECT,
+            task=Task.TICK if binding.quick else Task.EFFECT,
             wake_at=place.wake_at,
             unless_completed=(step.key,),
         )
-        return self._commits.commit_write(write, place, clock)
+        pending, hints = self._commits.commit_write(write, place, clock)
+        if binding.quick:  # it may have to wait for a slot, so it is stored first
+            return self._attempt(pending, step, binding, clock)
+        return pending, hints
 
     def take_over(self, checkpoint: Checkpoint) -> list[Message]:
         """Carry out a pending step: a queued one, a retry, or one whose worker was lost.
@@ -142,11 +147,46 @@ class EffectRunner:
             lease_until=lease_until,
             unless_completed=unless_completed,
         )
+        if binding.limits:
+            return self._attempt_limited(claim, claimed, binding, lease_s, clock)
         held, _ = self._commits.commit_write(claim, Placement(wake_at=lease_until), clock)
+        return self._carry_out(held, claimed, binding, lease_s, clock)
+
+    def _carry_out(
+        self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
+    ) -> Committed:
         faults.hit("effect.claimed")
-        outcome = self._call(held, claimed, binding, lease_s)
+        outcome = self._call(held, step, binding, lease_s)
         faults.hit("effect.done")
-        return self._record(held, claimed, outcome, clock)
+        return self._record(held, step, outcome, clock)
+
+    def _attempt_limited(
+        self, claim: Write, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
+    ) -> Committed:
+        """The same with a slot of every limit; without one the step stays pending and says why."""
+        try:
+            found = [limit.demand(claim.run, step.effect) for limit in binding.limits]
+        except Exception as exc:
+            error = f"A limit's key could not be told: {type(exc).__name__}: {exc}"
+            return self._refuse(claim, step, error, clock)
+        demands = [demand for demand in found if demand is not None]
+        if not demands:
+            held, _ = self._commits.commit_write(claim, Placement(wake_at=claim.wake_at), clock)
+            return self._carry_out(held, step, binding, lease_s, clock)
+        limiter = self._commits.limiter
+        granted, hints = limiter.claim(claim.before, demands, claim)
+        self._commits.publish([*hints])
+        if not granted:
+            return claim.before, []
+        after, messages = self._carry_out(after_write(claim, clock), step, binding, lease_s, clock)
+        return after, [*limiter.hand_over(claim.run.run_id, LEASED), *messages]
+
+    def _refuse(self, claim: Write, step: EffectStep, error: str, clock: StepClock) -> Committed:
+        env = clock.environment()
+        outcome = EffectOutcome.failed(error)
+        change = effect_ended(claim.run, step, outcome, env)
+        change.records = [*claim.records, effect_record(claim.run, step, outcome, env), *change.records]
+        return self._commits.commit_step(claim.before, change, clock)
 
     def _call(
         self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from copy import copy
 
 from abstractruntime.app import App
@@ -26,7 +27,16 @@ from abstractruntime.core.transition import (
     effect_record,
     failed,
 )
-from abstractruntime.storage.checkpoints import Checkpoint, CheckpointStore, PriorResult, Task, Write, Written
+from abstractruntime.limits import StartLimit
+from abstractruntime.storage.checkpoints import (
+    ADMITTED,
+    Checkpoint,
+    CheckpointStore,
+    PriorResult,
+    Task,
+    Write,
+    Written,
+)
 
 from . import metrics
 from .clock import StepClock
@@ -194,7 +204,10 @@ class Engine:
             if is_held(checkpoint):
                 return self._commits.commit_held(checkpoint, clock)
             return checkpoint, self._defer(checkpoint)
-        if checkpoint.redeliveries:
+        limits = self._app.start_limits(run.workflow_id)
+        if limits and waits_for_admission(checkpoint):
+            return self._begin(checkpoint, limits, may_hold=may_hold)
+        if checkpoint.redeliveries > 0:
             checkpoint = self._count_attempt(checkpoint, clock)
             if checkpoint.attempts > max(self._effects.max_crashes, self._app.node_retry.max_attempts):
                 error = (
@@ -204,6 +217,24 @@ class Engine:
                 change = failed(run, error, env, reasons=[records.node_failure(run, error, env)])
                 return self._commits.commit_step(checkpoint, change, clock)
         return self._node_step(checkpoint, workflow, clock, env, may_hold)
+
+    def _begin(
+        self, checkpoint: Checkpoint, limits: Sequence[StartLimit], *, may_hold: bool
+    ) -> tuple[Checkpoint, list[Message]]:
+        """The run's first step, once its start limits admit it."""
+        try:
+            found = [limit.demand(checkpoint.run) for limit in limits]
+        except Exception as exc:
+            error = f"The key of a start limit could not be told: {type(exc).__name__}: {exc}"
+            return self._give_up(checkpoint, error)
+        demands = [demand for demand in found if demand is not None]
+        admitted, hints = self._commits.limiter.admit(checkpoint, demands)
+        self._commits.publish([*hints])
+        if not admitted:
+            return checkpoint, []
+        begun = copy(checkpoint)
+        begun.admission, begun.hold_reason, begun.redeliveries = ADMITTED, None, 0
+        return self._step(begun, may_hold=may_hold)
 
     def _node_step(
         self,
@@ -372,9 +403,17 @@ class Engine:
         return self._commits.commit_step(checkpoint, _reused(checkpoint, step, prior, env), clock)
 
 
+def waits_for_admission(checkpoint: Checkpoint) -> bool:
+    """Whether the run's start is limited and it has not begun. One that a client of the release before has
+    started is known by its version."""
+    if checkpoint.depth or checkpoint.admission == ADMITTED:
+        return False
+    return checkpoint.admission is not None or checkpoint.version == 1
+
+
 def _attempt(checkpoint: Checkpoint) -> int:
     """Number of the try that runs now; one that the sweep sent again is counted in ``attempts`` already."""
-    return checkpoint.attempts if checkpoint.redeliveries else checkpoint.attempts + 1
+    return checkpoint.attempts if checkpoint.redeliveries > 0 else checkpoint.attempts + 1
 
 
 def _outcome_change(

@@ -92,7 +92,7 @@ class FleetScope:
             parent_run_id=child.parent.run_id,
             run_id=str(uuid5(NAMESPACE_URL, name)),
         )
-        if not self._commits.insert_run(batch, run, depth=depth):
+        if not self._commits.insert_run(batch, run, depth=depth, priority=self._checkpoint.priority):
             raise ScopeError(f"Run '{run.run_id}' exists already")
         return run
 

@@ -47,7 +47,7 @@ class StepBudget:
     def pace(self, checkpoint: Checkpoint) -> Pace:
         """Begin a tick."""
         # A step that the sweep had to send again may be the one that kills its worker: alone it is found.
-        return Pace(self, may_hold=not checkpoint.redeliveries)
+        return Pace(self, may_hold=checkpoint.redeliveries <= 0)
 
 
 class Pace:
@@ -112,6 +112,8 @@ def hold_step(before: Checkpoint, change: Transition, keys: tuple[str, ...], *, 
         wake_at=stored.wake_at,
         started_at=stored.started_at,
         now=now,
+        priority=stored.priority,
+        admission=stored.admission,
         stored=stored,
         records=records,
         keys=held_keys,

@@ -24,7 +24,7 @@ from abstractruntime.storage.sql.store import SqlCheckpointStore
 
 from .clock import StepClock
 from .commits import Batch
-from .hints import Announcement, Dispatcher, Message
+from .hints import Dispatcher, Hint, Message
 
 __all__ = ["Joinable", "Joining"]
 
@@ -173,4 +173,4 @@ class _Publisher:
         stored = self._store.load(message.run_id)
         if stored is None:
             return False
-        return isinstance(message, Announcement) or stored.version >= message.version
+        return not isinstance(message, Hint) or stored.version >= message.version

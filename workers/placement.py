@@ -20,11 +20,14 @@ class Timing:
     grace_s: float = 10.0
     horizon_s: float = 30.0
     lease_s: float = 30.0
+    ageing_s: float = 60.0
 
     @classmethod
     def of(cls, settings: Settings) -> Timing:
         """The deployment's durations."""
-        return cls(settings.redelivery_grace, settings.timer_horizon, settings.lease)
+        return cls(
+            settings.redelivery_grace, settings.timer_horizon, settings.lease, settings.priority_ageing
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,9 @@ def _start(deployment: Deployment, schedule: Schedule, nominal: float) -> int:
             session_id=schedule.session_id,
             run_id=occurrence_run_id(schedule.schedule_id, nominal),
         )
-        inserted = deployment.commits.insert_run(batch, run, depth=0)
+        inserted = deployment.commits.insert_run(
+            batch, run, depth=0, is_limited=bool(deployment.app.start_limits(run.workflow_id))
+        )
     if inserted:
         metrics.count("schedule_started", schedule=schedule.schedule_id)
         logger.info("schedule %s started run %s", schedule.schedule_id, run.run_id)

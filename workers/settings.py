@@ -69,6 +69,14 @@ class Settings(BaseSettings):
     timer_limit: int = Field(
         default=20_000, ge=1, description="timers within the horizon that one process keeps at most"
     )
+    queue_limit: int = Field(
+        default=4000,
+        ge=1,
+        description="messages in a queue from which on only the sweep feeds it, as it drains",
+    )
+    priority_ageing: Seconds = Field(
+        default=60.0, description="waiting this long is worth one step of priority, so that nobody starves"
+    )
     sweep_interval: Seconds = Field(default=2.0, description="pause between two sweeps")
     sweep_batch: int = Field(default=500, ge=1, description="runs one sweep statement takes")
     event_ttl: Seconds = Field(default=7 * 86400.0, description="how long the inbox keeps an event")

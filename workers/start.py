@@ -19,7 +19,7 @@ from abstractruntime.core.errors import (
 from abstractruntime.core.models import RunState
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.core.starting import new_run
-from abstractruntime.storage.checkpoints import Checkpoint
+from abstractruntime.storage.checkpoints import HIGHEST_PRIORITY, LOWEST_PRIORITY, Checkpoint
 
 from .validation import check_text, json_copy
 
@@ -38,6 +38,7 @@ class Request:
     session_id: str | None
     actor_id: str | None
     mark: str | None
+    priority: int = 0
 
     def make(self, app: App, env: Environment) -> RunState:
         """The run. One with a caller's id remembers what it was started with (``_runtime.started_with``),
@@ -65,6 +66,7 @@ def requested_run(
     session_id: str | None,
     actor_id: str | None,
     max_bytes: int,
+    priority: int = 0,
 ) -> Request:
     """Check everything that `Client.start` is given.
 
@@ -82,6 +84,12 @@ def requested_run(
     for value, what in ((run_id, "run_id"), (session_id, "session_id"), (actor_id, "actor_id")):
         if value is not None:
             check_text(value, what)
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidInputError(f"priority must be an integer, got {type(priority).__name__}")
+    if not LOWEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
+        raise InvalidInputError(
+            f"priority must be from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}, got {priority}"
+        )
     given = json_copy(vars or {}, "vars", max_bytes=max_bytes)
     return Request(
         workflow=workflow,
@@ -90,6 +98,7 @@ def requested_run(
         session_id=session_id,
         actor_id=actor_id,
         mark=None if run_id is None else _digest(given),
+        priority=priority,
     )
 
 

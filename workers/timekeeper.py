@@ -16,7 +16,10 @@ import itertools
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
+
+from abstractruntime.storage.checkpoints import Task
 
 from . import metrics
 from .hints import Dispatcher, Hint, Message
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 # A tick that comes a moment too early has to be sent again; one that is a moment late does not.
 MARGIN_S = 0.0005
 PAGE = 200
+# Between two looks at a queue that is full.
+FULL_FOR_S = 0.05
 
 
 class Timekeeper:
@@ -63,6 +68,10 @@ class Timekeeper:
             self._dispatcher.send(now)
         self._keep(later)
 
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        """Whether the task's queue in the broker is full; what is kept here is not in it."""
+        return self._dispatcher.is_full(task, look=look)
+
     def _keep(self, hints: list[Hint]) -> None:
         with self._changed:
             if self._closed:
@@ -86,6 +95,9 @@ class Timekeeper:
             due = self._next_page()
             if due is None:
                 return
+            due = self._with_room(due)
+            if not due:
+                continue
             try:
                 self._dispatcher.send(due)
             except Exception:
@@ -110,6 +122,22 @@ class Timekeeper:
         while self._kept and len(page) < PAGE and self._kept[0][0] <= now:
             page.append(heapq.heappop(self._kept)[2])
         return page
+
+    def _with_room(self, due: list[Hint]) -> list[Hint]:
+        """Those whose queue has room now, which must not be withheld any more; the others stay here, and for
+        a moment everything does: so a burst enters the broker as fast as it is worked off."""
+        full = [task for task in {hint.task for hint in due} if self.is_full(task, look=len(due) > 1)]
+        if not full:
+            return [replace(hint, takes_room=False) for hint in due]
+        with self._changed:
+            if self._closed:
+                return due
+            for hint in due:
+                if hint.task in full:
+                    heapq.heappush(self._kept, (hint.made_at + hint.delay_s, next(self._order), hint))
+            if all(hint.task in full for hint in due):
+                self._changed.wait(FULL_FOR_S)
+        return [replace(hint, takes_room=False) for hint in due if hint.task not in full]
 
     def close(self) -> None:
         """Hand over: what is kept is published at once, and whoever receives it too early keeps it."""

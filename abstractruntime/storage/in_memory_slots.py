@@ -105,9 +105,9 @@ class InMemorySlots:
             )
         return found
 
-    def ahead(self, key: str, rank: float, limit: int) -> int:
+    def ahead(self, key: str, rank: float, run_id: str, limit: int) -> int:
         rows = self._tables.slots.get(key, {}).values()
-        return min(limit, sum(not row.held and row.rank < rank for row in rows))
+        return min(limit, sum(not row.held and (row.rank, row.run_id) < (rank, run_id) for row in rows))
 
     def call(self, key: str, waiter: Waiter, *, called_at: float, wake_at: float) -> bool:
         row = self._tables.slots.get(key, {}).get(waiter.run_id)

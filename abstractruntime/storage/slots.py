@@ -81,8 +81,8 @@ class Slots(Protocol):
         who did not come when called `MAX_CALLS` times is passed over."""
         ...
 
-    def ahead(self, key: str, rank: float, limit: int) -> int:
-        """Number of waiters with a lower rank, counted up to ``limit``."""
+    def ahead(self, key: str, rank: float, run_id: str, limit: int) -> int:
+        """Number of waiters before this place, counted up to ``limit``."""
         ...
 
     def call(self, key: str, waiter: Waiter, *, called_at: float, wake_at: float) -> bool:

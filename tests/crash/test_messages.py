@@ -59,6 +59,9 @@ def test_two_sweeps_at_once_send_each_run_once(fleet: CrashFleet) -> None:
         def send(self, messages: list[Hint]) -> None:
             sent.extend(messages)
 
+        def is_full(self, task: Task, *, look: bool = False) -> bool:
+            return False
+
     timing = fleet.client.commits.timing
     store = fleet.client.store
     eventually(

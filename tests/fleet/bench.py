@@ -23,11 +23,13 @@ class Bench:
     Attributes:
         time: the store's clock, epoch seconds; tests move it.
         sent: all messages that left so far.
+        full: queues that take no more.
     """
 
     def __init__(self, app: App, **settings: object) -> None:
         self.time = 1_800_000_000.0
         self.sent: list[Message] = []
+        self.full: set[Task] = set()
         self._queue: list[Message] = []
         self.app = app
         self.store = InMemoryCheckpointStore(lambda: self.time)
@@ -38,14 +40,21 @@ class Bench:
         self.sent += messages
         self._queue += messages
 
-    def start(self, workflow_id: str, vars: dict[str, object] | None = None, **fields: str) -> str:
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        """Never, unless a test says so."""
+        return task in self.full
+
+    def start(
+        self, workflow_id: str, vars: dict[str, object] | None = None, *, priority: int = 0, **fields: str
+    ) -> str:
         """Insert a run; its tick is in the queue."""
         workflow = self.app.get(workflow_id)
         assert workflow is not None
         commits = self.deployment.commits
         with commits.batch() as batch:
             run = new_run(workflow, config=self.app.config, env=batch.env, vars=vars, **fields)
-            assert commits.insert_run(batch, run, depth=0)
+            is_limited = bool(self.app.start_limits(workflow_id))
+            assert commits.insert_run(batch, run, depth=0, priority=priority, is_limited=is_limited)
         return run.run_id
 
     def drain(self) -> None:

@@ -29,6 +29,9 @@ class Pump:
             self.sent += messages
             self._queue += [message for message in messages if isinstance(message, Hint)]
 
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        return False
+
     def lose(self) -> None:
         """Forget all hints, as a flushed broker does."""
         with self._lock:

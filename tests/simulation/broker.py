@@ -86,3 +86,6 @@ class ProcessDispatcher:
         for message in messages:
             self._point("broker.send")
             self._broker.accept(message)
+
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        return False

@@ -61,8 +61,8 @@ class SimulatedSlots:
     def line(self, key: str, limit: int) -> list[Waiter]:
         return self._write("line", lambda slots: slots.line(key, limit))
 
-    def ahead(self, key: str, rank: float, limit: int) -> int:
-        return self._read("ahead", lambda slots: slots.ahead(key, rank, limit))
+    def ahead(self, key: str, rank: float, run_id: str, limit: int) -> int:
+        return self._read("ahead", lambda slots: slots.ahead(key, rank, run_id, limit))
 
     def call(self, key: str, waiter: Waiter, *, called_at: float, wake_at: float) -> bool:
         def act(slots: InMemorySlots) -> bool:

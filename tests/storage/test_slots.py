@@ -79,8 +79,9 @@ def test_a_line_is_in_order_of_rank(store: CheckpointStore) -> None:
     with store.unit() as unit:
         assert [waiter.run_id for waiter in unit.slots.line("k", 3)] == ["first", "r2", "r1"]
         assert unit.slots.line("k", 0) == []
-        assert unit.slots.ahead("k", 1.0, 10) == 2
-        assert unit.slots.ahead("k", 1.0, 1) == 1
+        assert unit.slots.ahead("k", 1.0, "r1", 10) == 2
+        assert unit.slots.ahead("k", 1.0, "zz", 10) == 3
+        assert unit.slots.ahead("k", 1.0, "r1", 1) == 1
         assert unit.slots.rank_of("r3") == 2.0
         assert unit.slots.rank_of("nobody") is None
         waiter = unit.slots.line("k", 1)[0]

@@ -71,7 +71,7 @@ DELETE FROM limit_slots WHERE limit_key = :key AND run_id = :run_id AND state = 
 _AHEAD = sql.statement("""
 SELECT count(*) FROM (
     SELECT 1 AS one FROM limit_slots
-    WHERE limit_key = :key AND state = 'waiting' AND rank < :rank LIMIT :limit
+    WHERE limit_key = :key AND state = 'waiting' AND (rank, run_id) < (:rank, :run_id) LIMIT :limit
 ) AS ahead
 """)
 _CALL_RUN = sql.statement("""
@@ -159,8 +159,8 @@ class SqlSlots:
             if len(found) == len(rows):
                 return found
 
-    def ahead(self, key: str, rank: float, limit: int) -> int:
-        params = {"key": key, "rank": rank, "limit": limit}
+    def ahead(self, key: str, rank: float, run_id: str, limit: int) -> int:
+        params = {"key": key, "rank": rank, "run_id": run_id, "limit": limit}
         return int(self._session.execute(_AHEAD, params).fetchone()[0])
 
     def call(self, key: str, waiter: Waiter, *, called_at: float, wake_at: float) -> bool:
