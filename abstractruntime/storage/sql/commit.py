@@ -70,6 +70,13 @@ def _keys(keys: tuple[str, ...], *, postgresql: bool) -> object:
     return [*keys] if postgresql else encode([*keys], "idempotency keys")
 
 
+def _stays(write: Write) -> bool:
+    """Whether no indexed column changes."""
+    before = write.before
+    times_stay = (before.wake_at, before.due_at) == (write.wake_at, write.due_at)
+    return times_stay and not _moves(before.run, write.run)
+
+
 def _moves(before: RunState, after: RunState) -> bool:
     """Whether indexed columns change anyway, so that `updated_at` may as well."""
     if before.status is not after.status:
@@ -92,7 +99,9 @@ def _write(session: Session, write: Write, params: dict[str, object], rows: list
 
 
 def _swap(session: Session, write: Write, params: dict[str, object], rows: list[Row]) -> Written:
-    statement = sql.commit_statement(min(len(rows), sql.FEW_RECORDS + 1), min(2, len(write.unless_completed)))
+    statement = sql.commit_statement(
+        min(len(rows), sql.FEW_RECORDS + 1), min(2, len(write.unless_completed)), still=_stays(write)
+    )
     try:
         if session.dialect.name == "postgresql":
             won = session.execute(statement, params).rowcount > 0

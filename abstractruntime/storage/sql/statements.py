@@ -78,6 +78,14 @@ UPDATE runs SET status = :status, wait_reason = :wait_reason, wait_until = :wait
     task = :task, wake_at = :wake_at, due_at = :due_at, lease_until = :lease_until, hold_reason = NULL
 WHERE run_id = :run_id AND version = :version
 """
+# SQLite writes an index's page for every column that is set, changed or not: a run that stays runnable
+# between steps keeps all that is indexed.
+_SET_STILL = """
+UPDATE runs SET current_node = :current_node, run_json = :run_json, version = version + 1,
+    ledger_seq = ledger_seq + :appended, step_json = :step_json, attempts = :attempts, redeliveries = 0,
+    task = :task, lease_until = :lease_until, hold_reason = NULL
+WHERE run_id = :run_id AND version = :version
+"""
 _UNLESS = """
     AND NOT EXISTS (SELECT 1 FROM ledger WHERE run_id = :run_id AND idempotency_key {keys}
                     AND status = 'completed')
@@ -98,12 +106,12 @@ _SET_POSTGRESQL = _SET.replace("{updated_at}", "COALESCE(:updated_at, updated_at
 
 
 @lru_cache(maxsize=128)
-def commit_statement(records: int, keys: int) -> Statement:
+def commit_statement(records: int, keys: int, *, still: bool) -> Statement:
     """The compare-and-swap of a run. On PostgreSQL it appends ``records`` ledger records as well, whose
     parameters are ``json_0, status_0, key_0, ...`` or, beyond `FEW_RECORDS`, the arrays ``jsons``,
-    ``statuses``, ``keys``; on SQLite it returns the new ledger head and
-    `insert_records` follows. ``:unless_completed`` is the one key, or with several ``keys`` an array of them
-    (SQLite: JSON text). No row: the version moved, or a key is completed."""
+    ``statuses``, ``keys``; on SQLite it returns the new ledger head and `insert_records` follows.
+    ``:unless_completed`` is the one key, or with several ``keys`` an array of them (SQLite: JSON text).
+    ``still``: status, wait and times stay. No row: the version moved, or a key is completed."""
     sqlite, postgresql = ("= :unless_completed",) * 2 if keys == 1 else (_ANY_KEY_SQLITE, _ANY_KEY_POSTGRESQL)
     update = _SET_POSTGRESQL + (_UNLESS.replace("{keys}", postgresql) if keys else "")
     if records:
@@ -116,7 +124,7 @@ WITH r AS ({update} RETURNING run_id, ledger_seq)
 INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
 SELECT r.run_id, r.ledger_seq - :appended + 1 + v.i, v.json, v.status, v.key FROM r, {values}
 """
-    guarded = _SET_SQLITE + (_UNLESS.replace("{keys}", sqlite) if keys else "")
+    guarded = (_SET_STILL if still else _SET_SQLITE) + (_UNLESS.replace("{keys}", sqlite) if keys else "")
     return statement(guarded + " RETURNING ledger_seq", postgresql=update)
 
 
