@@ -18,6 +18,10 @@ class Broker:
     def __init__(self) -> None:
         self.sent: list[tuple[float, Message]] = []
         self.broken = False
+        self.full: set[Task] = set()
+
+    def is_full(self, task: Task, *, look: bool = False) -> bool:
+        return task in self.full
 
     def send(self, messages: Sequence[Message]) -> None:
         if self.broken:
@@ -74,6 +78,20 @@ def test_a_failure_to_publish_does_not_stop_the_timers_after_it() -> None:
     keeper = Timekeeper(broker, limit=10)
     keeper.send([hint("lost", 0.02), hint("sent", 0.2)])
     eventually(lambda: broker.runs == ["sent"])
+    keeper.close()
+
+
+def test_a_burst_enters_a_full_queue_as_it_drains() -> None:
+    broker = Broker()
+    broker.full.add(Task.TICK)
+    keeper = Timekeeper(broker, limit=10)
+    other = Hint(Task.EFFECT, "effect", 1, "node", "workflow", 0.05)
+    keeper.send([hint("a", 0.01), hint("b", 0.02), other])
+    eventually(lambda: broker.runs == ["effect"])
+    assert keeper.room == 8
+    broker.full.clear()
+    eventually(lambda: broker.runs == ["effect", "a", "b"])
+    assert all(isinstance(message, Hint) and not message.takes_room for _, message in broker.sent)
     keeper.close()
 
 
