@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,10 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     _install(environments, [peer for peer in chosen if peer != "ours"], figures)
     if options.install_only:
         return 0
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     rounds, work = (1, Work(50, 20, 10)) if options.quick else (options.rounds, Work(500, 50, 100))
     print(f"\n{machine()}, {rounds} round(s)\n", flush=True)
     failed = _measure(chosen, rounds, work, environments, figures)
-    report = _report(figures, rounds, work)
+    report = {**_report(figures, rounds, work), **({} if load is None else {"load": load})}
     target = options.json or (None if options.only or options.quick else RESULTS)
     if target is not None:
         target.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
