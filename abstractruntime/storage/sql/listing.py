@@ -9,7 +9,7 @@ from ..json_text import decode
 from . import statements as sql
 from .engine import Database
 
-__all__ = ["find_runs", "ledger", "status_counts"]
+__all__ = ["find_runs", "find_statement", "ledger", "status_counts"]
 
 _COLUMNS = """run_id, workflow_id, status, current_node, wait_reason, wait_key, parent_run_id, actor_id,
 session_id, created_at, updated_at, version, hold_reason, due_at"""
@@ -20,6 +20,15 @@ def find_runs(database: Database, where: RunFilter, *, limit: int, before: str |
     """See `checkpoints.CheckpointStore.find_runs`."""
     if limit <= 0:
         return []
+    statement, params = find_statement(where, limit, before)
+    rows = database.read(lambda session: session.execute(statement, params).fetchall())
+    return [_summary(*row) for row in rows]
+
+
+def find_statement(
+    where: RunFilter, limit: int, before: str | None
+) -> tuple[sql.Statement, dict[str, object]]:
+    """The statement of `find_runs` and its parameters."""
     conditions, params = conditions_of(where)
     if before is not None:
         conditions.append("updated_at < :before")
@@ -29,8 +38,7 @@ def find_runs(database: Database, where: RunFilter, *, limit: int, before: str |
     statement = sql.statement(
         f"SELECT {_COLUMNS} FROM runs WHERE {filters} ORDER BY updated_at DESC, run_id DESC LIMIT :limit"
     )
-    rows = database.read(lambda session: session.execute(statement, params).fetchall())
-    return [_summary(*row) for row in rows]
+    return statement, params
 
 
 def conditions_of(where: RunFilter) -> tuple[list[str], dict[str, object]]:

@@ -29,10 +29,12 @@ from sqlalchemy import (
 
 __all__ = ["HEAD", "build_metadata"]
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision of `migrations/`: what a database made from this metadata is stamped with."""
 
 _WAITS_FOR_EVENT = text("wait_reason = 'event' AND status = 'waiting'")
+_HAS_PARENT = text("parent_run_id IS NOT NULL")
+_HAS_SESSION = text("session_id IS NOT NULL")
 _WAKES = text("wake_at IS NOT NULL")
 _DUE = text("due_at IS NOT NULL AND wake_at IS NULL")
 _RANKED = text("priority <> 0 AND wake_at IS NOT NULL")
@@ -117,10 +119,12 @@ def _runs(metadata: MetaData, dialect: str) -> None:
         postgresql_where=_WAITS_FOR_EVENT,
         sqlite_where=_WAITS_FOR_EVENT,
     )
-    Index("idx_runs_parent", runs.c.parent_run_id)
-    Index("idx_runs_session", runs.c.session_id)
+    Index("idx_runs_parent", runs.c.parent_run_id, postgresql_where=_HAS_PARENT)
+    Index("idx_runs_session", runs.c.session_id, postgresql_where=_HAS_SESSION)
     Index("idx_runs_waiting", runs.c.status, runs.c.wait_reason, runs.c.wait_until)
     Index("idx_runs_updated", runs.c.updated_at)
+    if dialect == "postgresql":
+        Index("idx_runs_workflow_updated", runs.c.workflow_id, runs.c.updated_at)
     Table(
         "wait_keys",
         metadata,
