@@ -1,8 +1,8 @@
 """Kombu's Redis transport, whose closed connections say that they are closed.
 
-Kombu 5.7 answers AttributeError to whoever uses a channel whose connection was lost and let go, for example to
-acknowledge a message whose task has just ended. Celery expects a connection error there; anything else ends
-the worker, and with it all effects that are in flight.
+Kombu 5.7 answers AttributeError to whoever uses a channel whose connection was lost and let go, for example
+to acknowledge a message whose task has just ended. Celery expects a connection error there; anything else
+ends the worker, and with it all effects that are in flight.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chaos"]
 
-_RUNS_PER_MINUTE = 700
+_RUNS_PER_MINUTE = 500
 
 
 class DatabaseKind(str, Enum):
@@ -35,7 +35,7 @@ def chaos(
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.05, help="How long the chaos lasts.")] = 3.0,
     runs: Annotated[
-        int | None, typer.Option(min=1, help="Runs started from outside; default: 700 a minute.")
+        int | None, typer.Option(min=1, help="Runs started from outside; default: 500 a minute.")
     ] = None,
     faults: Annotated[
         str,
@@ -91,7 +91,11 @@ def chaos(
         patience_s=patience,
     )
     folder = _folder(keep)
-    report = play(options, folder, say=typer.echo)
+    try:
+        report = play(options, folder, say=typer.echo)
+    except Exception:
+        typer.echo(f"plan and logs so far: {folder}")
+        raise
     for line in report.lines():
         typer.echo(line)
     if json_file is not None:

@@ -35,7 +35,7 @@ from .report import Report
 from .schedule import Crew
 from .servers import Broker, RunsDatabase, open_broker, open_runs_database
 
-__all__ = ["Options", "play"]
+__all__ = ["Options", "busy_runs", "play"]
 
 APP = "abstractruntime.cli.chaos.flows:app"
 # Short durations, so that a recovery is seen in seconds and many of them fit into a run.
@@ -219,19 +219,19 @@ class _Scene:
         """Whether nothing is left to do, seen several times in a row."""
         restful = 0
         while time.monotonic() < deadline:
-            restful = restful + 1 if outside.open == 0 and _busy(looking) == 0 else 0
+            restful = restful + 1 if outside.open == 0 and busy_runs(looking) == 0 else 0
             if restful >= _RESTFUL_LOOKS:
                 return True
             time.sleep(_LOOK_S)
         return False
 
 
-def _busy(database: Database) -> int:
-    """Runs that somebody means to look at."""
+def busy_runs(database: Database) -> int:
+    """How many runs somebody means to look at; -1 while the database is away."""
     try:
         return int(database.read(lambda session: session.execute(_BUSY).fetchone())[0])
     except RuntimeFault:
-        return -1  # a restarted database may still be recovering
+        return -1
 
 
 def _environment(settings: Settings, oracle: str) -> dict[str, str]:
