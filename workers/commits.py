@@ -162,8 +162,9 @@ class Commits:
             AlreadyDone: ``write.unless_completed`` is in the ledger already.
         """
         write = with_held(write)
+        messages = _messages(write, place)  # first: the time a commit takes is part of a timer's delay
         _demand(self.store.commit(write))
-        return after_write(write, clock), _messages(write, place)
+        return after_write(write, clock), messages
 
     def commit_held(self, held: Checkpoint, clock: StepClock) -> tuple[Checkpoint, list[Message]]:
         """Write the steps that were held, if there are any.
