@@ -26,7 +26,7 @@ def run_is_whole(checkpoint: Checkpoint, entries: Sequence[LedgerEntry]) -> Iter
     records = [entry.record for entry in entries]
     if [entry.seq for entry in entries] != list(range(1, checkpoint.ledger_seq + 1)):
         yield f"ledger_seq is {checkpoint.ledger_seq}, positions are {[entry.seq for entry in entries]}"
-    yield from attempts(run, records)
+    yield from attempts(run, records, at_rest=run.is_terminal)
     yield from _ending(run, records)
     if run.is_terminal:
         for name in ("wake_at", "lease_until", "step"):
@@ -34,8 +34,12 @@ def run_is_whole(checkpoint: Checkpoint, entries: Sequence[LedgerEntry]) -> Iter
                 yield f"it has ended, but {name} is {getattr(checkpoint, name)}"
 
 
-def attempts(run: RunState, ledger: Sequence[Record]) -> Iterator[str]:
-    """Every outcome has its STARTED record; attempts of a key count on; nothing completes twice."""
+def attempts(run: RunState, ledger: Sequence[Record], *, at_rest: bool = True) -> Iterator[str]:
+    """Every outcome has its STARTED record; attempts of a key count on; nothing completes twice.
+
+    Args:
+        at_rest: nobody works on the run, so no attempt may be open.
+    """
     started: dict[str, Record] = {}
     ended: set[str] = set()
     last: dict[str, Record] = {}
@@ -65,7 +69,7 @@ def attempts(run: RunState, ledger: Sequence[Record]) -> Iterator[str]:
             if key in completed:
                 yield f"key {key} of node {record['node_id']} completed twice"
             completed.add(key)
-    for key, record in last.items():
+    for key, record in last.items() if at_rest else ():
         if record["step_id"] not in ended and run.status is not RunStatus.CANCELLED and not is_paused(run):
             yield f"attempt {record['attempt']} of key {key} was started and left"
 

@@ -131,7 +131,7 @@ class Engine:
         if checkpoint is None:
             return
         try:
-            messages = self._effects.take_over(checkpoint)
+            messages = self._take_over(checkpoint)
         except LostRace:
             metrics.count("effect_dropped", reason="lost_race")
             return
@@ -198,12 +198,12 @@ class Engine:
         if run.status is RunStatus.WAITING:
             return self._commits.commit_step(checkpoint, woken(run, env), clock)
         if checkpoint.step is not None:
-            return checkpoint, self._effects.take_over(checkpoint)
+            return checkpoint, self._take_over(checkpoint)
         workflow = self._app.get(run.workflow_id)
         if workflow is None or run.current_node not in workflow.nodes:
             if is_held(checkpoint):
                 return self._commits.commit_held(checkpoint, clock)
-            return checkpoint, self._defer(checkpoint)
+            return checkpoint, self._defer(checkpoint, f"node '{run.current_node}'")
         limits = self._app.start_limits(run.workflow_id)
         if limits and waits_for_admission(checkpoint):
             return self._begin(checkpoint, limits, may_hold=may_hold)
@@ -269,10 +269,19 @@ class Engine:
             return self._commits.commit_step(checkpoint, change, clock, may_hold=may_hold)
         return self._effect_step(checkpoint, plan, clock, env, may_hold)
 
-    def _defer(self, checkpoint: Checkpoint) -> list[Message]:
-        """A worker that knows the workflow will come (rolling deploy); say so meanwhile."""
+    def _take_over(self, checkpoint: Checkpoint) -> list[Message]:
+        """A pending effect was asked for by a worker that has its handler; this one may be of the release
+        before."""
+        step = checkpoint.step
+        if step is not None and self._app.binding(step.effect.type) is None:
+            effect = f"a handler for effect '{step.effect.type.value}' of node '{step.node_id}'"
+            return self._defer(checkpoint, effect)
+        return self._effects.take_over(checkpoint)
+
+    def _defer(self, checkpoint: Checkpoint, what: str) -> list[Message]:
+        """A worker that knows it will come (rolling deploy); say so meanwhile."""
         run = checkpoint.run
-        reason = f"no worker yet knows node '{run.current_node}' of workflow '{run.workflow_id}'"
+        reason = f"no worker yet knows {what} of workflow '{run.workflow_id}'"
         delay = min(DEFER_S * 2.0 ** min(checkpoint.redeliveries, 5), DEFER_MAX_S)
         self._store.defer(run.run_id, checkpoint.version, delay, reason)
         metrics.count("tick_deferred", workflow=run.workflow_id)

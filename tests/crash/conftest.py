@@ -23,6 +23,7 @@ def fleet(postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[CrashFl
     running = CrashFleet(postgres_url, redis_url, tmp_path / "fleet")
     try:
         yield running
+        running.halt()
         running.assert_whole()
     finally:
         running.stop()

@@ -104,6 +104,8 @@ class CrashFleet:
     def beat(self, name: str = "beat", *, clock_s: float = 0.0, **variables: str) -> Born:
         """Start a beat, as `worker` does."""
         command = ["beat", "-s", str(self.folder / f"{name}.schedule"), "-l", "info"]
+        if clock_s:  # the usual scheduler pickles times, whose class is not what it was
+            command += ["-S", "celery.beat:Scheduler"]
         return self._celery(name, command, "", clock_s, **variables)
 
     def resumer(self, name: str = "resumer", **variables: str) -> Born:
@@ -154,8 +156,9 @@ class CrashFleet:
 
     def occurrences(self) -> list[int]:
         """Nominal times (epoch seconds) of the scheduled runs there are, ascending; each is there once."""
-        scheduled = (self.client.get(run.run_id).vars["_meta"] for run in self.client.list(limit=10_000))
-        times = [datetime.fromisoformat(meta["schedule"]["nominal_time"]) for meta in scheduled]
+        runs = (self.client.get(run.run_id).vars for run in self.client.list(limit=10_000))
+        nominal = [vars["_meta"]["schedule"]["nominal_time"] for vars in runs if "_meta" in vars]
+        times = [datetime.fromisoformat(time) for time in nominal]
         return sorted(int(time.timestamp()) for time in times)
 
     def sql(self, statement: str, **values: object) -> list[tuple[object, ...]]:
@@ -181,14 +184,16 @@ class CrashFleet:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
 
-    def stop(self) -> None:
-        """End every process this fleet has started."""
+    def halt(self) -> None:
+        """Kill every process that this fleet has started."""
         for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
+            process.kill()
         for process in self.processes.values():
             process.wait(10)
+
+    def stop(self) -> None:
+        """End the fleet."""
+        self.halt()
         self.client.close()
 
     def logs(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from abstractruntime.app import App, Every, NodeRetry
@@ -54,7 +54,7 @@ def dawdle(run: RunState, ctx: RunContext) -> StepPlan:
 
 
 def sleep(run: RunState, ctx: RunContext) -> StepPlan:
-    until = datetime.now(timezone.utc) + timedelta(seconds=run.vars["seconds"])
+    until = datetime.fromisoformat(ctx.now_iso()) + timedelta(seconds=run.vars["seconds"])
     effect = Effect(EffectType.WAIT_UNTIL, {"until": until.isoformat()}, "woke")
     return StepPlan("sleep", effect=effect, next_node="done")
 

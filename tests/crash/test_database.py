@@ -1,4 +1,4 @@
-"""PostgreSQL restarts, crashes and cuts connections in the middle of everything, recovery too (`DESIGN §4`)."""
+"""PostgreSQL restarts, crashes and cuts connections in the middle of everything, also of recovery."""
 
 from __future__ import annotations
 
