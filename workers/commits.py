@@ -194,7 +194,7 @@ class Commits:
         keeps_running = before.run.status is change.run.status is RunStatus.RUNNING
         if step is None and not keeps_running:
             after = self.write(batch, before, change)
-            if before.run.is_terminal and before.admission is not None:
+            if before.run.is_terminal and not after.run.is_terminal and before.admission is not None:
                 self._queue_again(batch, after)
             return after
         place = self._place_in_flight(before, change.run, batch.clock.epoch())

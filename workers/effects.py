@@ -191,7 +191,7 @@ class EffectRunner:
     def _call(
         self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float
     ) -> EffectOutcome:
-        heartbeat = Heartbeat(self._store, held, lease_s)
+        heartbeat = Heartbeat(self._store, held, lease_s, has_slot=bool(binding.limits))
         context = EffectContext(
             held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted, self._artifacts.open
         )

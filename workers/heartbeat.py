@@ -18,19 +18,26 @@ BEATS_PER_LEASE = 3
 
 
 class Heartbeat:
-    """The lease of one claimed effect step."""
+    """The lease of one claimed effect step.
 
-    def __init__(self, store: CheckpointStore, held: Checkpoint, lease_s: float) -> None:
+    Args:
+        has_slot: the lease stands for the slot of a limit too: once it has ended, it is not taken up again.
+    """
+
+    def __init__(
+        self, store: CheckpointStore, held: Checkpoint, lease_s: float, *, has_slot: bool = False
+    ) -> None:
         self._store = store
         self._run_id = held.run.run_id
         self._version = held.version
         self._step_id = held.step.step_id if held.step else None
         self._lease_s = lease_s
+        self._revive = not has_slot
         self._ended = Event()
         self._unwanted = Event()
 
     def is_unwanted(self) -> bool:
-        """The run was cancelled, or another worker has taken the effect over."""
+        """The run was cancelled, the slot lost, or another worker has taken the effect over."""
         return self._unwanted.is_set()
 
     @contextmanager
@@ -60,7 +67,7 @@ class Heartbeat:
                 return
 
     def _extend(self) -> bool:
-        if self._store.extend_lease(self._run_id, self._version, self._lease_s):
+        if self._once_more():
             return True
         current = self._store.load(self._run_id)
         if current is None or current.step is None or current.step.step_id != self._step_id:
@@ -69,4 +76,7 @@ class Heartbeat:
             return False
         # Somebody paused the run or changed its limits: the claim is still ours, at another version.
         self._version = current.version
-        return self._store.extend_lease(self._run_id, self._version, self._lease_s)
+        return self._once_more()
+
+    def _once_more(self) -> bool:
+        return self._store.extend_lease(self._run_id, self._version, self._lease_s, revive=self._revive)

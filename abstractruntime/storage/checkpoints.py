@@ -308,8 +308,12 @@ class CheckpointStore(Protocol):
         """A transaction over several runs and the inbox."""
         ...
 
-    def extend_lease(self, run_id: str, version: int, seconds: float) -> bool:
-        """Heartbeat: lease_until and wake_at become now + seconds, if the version is still this one."""
+    def extend_lease(self, run_id: str, version: int, seconds: float, *, revive: bool = True) -> bool:
+        """Heartbeat: lease_until and wake_at become now + seconds, if the version is still this one.
+
+        ``revive=False``: only while at least a twentieth of ``seconds`` is left of the lease. Its slot is
+        free once it ends, so it must not come back to life, not even in the moment in which somebody looks.
+        """
         ...
 
     def defer(self, run_id: str, version: int, seconds: float, reason: str) -> bool:

@@ -54,12 +54,15 @@ class InMemoryCheckpointStore:
     def unit(self) -> AbstractContextManager[Unit]:
         return self._unit()
 
-    def extend_lease(self, run_id: str, version: int, seconds: float) -> bool:
+    def extend_lease(self, run_id: str, version: int, seconds: float, *, revive: bool = True) -> bool:
         with self._lock:
             row = self._tables.runs.get(run_id)
             if row is None or row.summary.version != version:
                 return False
-            until = self._clock() + seconds
+            now = self._clock()
+            if not revive and (row.lease_until or 0.0) < now + seconds / 20:
+                return False
+            until = now + seconds
             put(self._tables, replace(row, lease_until=until, wake_at=until))
             return True
 

@@ -160,9 +160,9 @@ class SimulatedDatabase:
             self.release(held)
         self.point("db.committed")
 
-    def extend_lease(self, run_id: str, version: int, seconds: float) -> bool:
+    def extend_lease(self, run_id: str, version: int, seconds: float, *, revive: bool = True) -> bool:
         with self._statement("beat", run_id):
-            return self.inner.extend_lease(run_id, version, seconds)
+            return self.inner.extend_lease(run_id, version, seconds, revive=revive)
 
     def defer(self, run_id: str, version: int, seconds: float, reason: str) -> bool:
         with self._statement("defer", run_id):

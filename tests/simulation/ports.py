@@ -27,8 +27,10 @@ __all__ = ["Pulse", "simulated_ports"]
 class Pulse(Heartbeat):
     """A heartbeat that the scheduler beats instead of a thread; it dies with its fiber."""
 
-    def __init__(self, store: CheckpointStore, held: Checkpoint, lease_s: float) -> None:
-        super().__init__(store, held, lease_s)
+    def __init__(
+        self, store: CheckpointStore, held: Checkpoint, lease_s: float, *, has_slot: bool = False
+    ) -> None:
+        super().__init__(store, held, lease_s, has_slot=has_slot)
         self.run_id = held.run.run_id
         self.fiber: Fiber | None = Fibers.current()
 

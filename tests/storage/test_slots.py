@@ -49,6 +49,18 @@ def test_a_slot_is_live_as_long_as_the_lease_of_its_run(store: CheckpointStore) 
         assert unit.slots.usage("k", LEASED).live == 1
 
 
+def test_the_lease_of_a_slot_does_not_come_back_to_life(store: CheckpointStore) -> None:
+    insert(store, a_run())
+    _hold(store, "r1", LEASED, lease_s=10.0)
+    version = loaded(store, "r1").version
+    assert store.extend_lease("r1", version, 10.0, revive=False)
+    assert not store.extend_lease("r1", version, 1000.0, revive=False)  # less than a twentieth is left
+    before = loaded(store, "r1")
+    gone = moved(store, before, before.run, lease_until=before.now - 1.0)
+    assert not store.extend_lease("r1", gone.version, 10.0, revive=False)
+    assert store.extend_lease("r1", gone.version, 10.0)
+
+
 def test_a_started_run_holds_its_slot_until_it_ends(store: CheckpointStore) -> None:
     for scope, while_waiting in ((Scope.RUN, 1), (Scope.ACTIVE, 0)):
         terms, run_id = Terms(scope, concurrency=1), scope.value

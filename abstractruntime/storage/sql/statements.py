@@ -166,10 +166,12 @@ ORDER BY created_at, run_id
 
 # --- leases and wake-ups ---------------------------------------------------------------------------------
 
-EXTEND_LEASE = statement("""
+_EXTEND_LEASE = """
 UPDATE runs SET lease_until = {now} + :seconds, wake_at = {now} + :seconds
 WHERE run_id = :run_id AND version = :version
-""")
+"""
+EXTEND_LEASE = statement(_EXTEND_LEASE)
+EXTEND_LIVE_LEASE = statement(_EXTEND_LEASE + " AND lease_until >= {now} + :seconds / 20.0")
 DEFER = statement("""
 UPDATE runs SET wake_at = {now} + :seconds, hold_reason = :reason
 WHERE run_id = :run_id AND version = :version

@@ -56,8 +56,8 @@ class SqlCheckpointStore:
             connection.begin()
         return SqlUnit(JoinedSession(connection, self.database.dialect))
 
-    def extend_lease(self, run_id: str, version: int, seconds: float) -> bool:
-        return sweep.extend_lease(self.database, run_id, version, seconds)
+    def extend_lease(self, run_id: str, version: int, seconds: float, *, revive: bool = True) -> bool:
+        return sweep.extend_lease(self.database, run_id, version, seconds, revive=revive)
 
     def defer(self, run_id: str, version: int, seconds: float, reason: str) -> bool:
         return sweep.defer(self.database, run_id, version, seconds, reason)

@@ -11,9 +11,10 @@ __all__ = ["claim_due", "defer", "extend_lease"]
 MAX_DOUBLINGS = 5
 
 
-def extend_lease(database: Database, run_id: str, version: int, seconds: float) -> bool:
+def extend_lease(database: Database, run_id: str, version: int, seconds: float, *, revive: bool) -> bool:
     """See `checkpoints.CheckpointStore.extend_lease`."""
-    return _update(database, sql.EXTEND_LEASE, {"run_id": run_id, "version": version, "seconds": seconds})
+    statement = sql.EXTEND_LEASE if revive else sql.EXTEND_LIVE_LEASE
+    return _update(database, statement, {"run_id": run_id, "version": version, "seconds": seconds})
 
 
 def defer(database: Database, run_id: str, version: int, seconds: float, reason: str) -> bool:
