@@ -163,7 +163,12 @@ class CrashFleet:
 
     def sql(self, statement: str, **values: object) -> list[tuple[object, ...]]:
         """Run a statement on the database, on a connection of its own."""
-        with create_engine(self.database_url, poolclass=NullPool).connect() as connection:
+        options = (
+            {"options": "-c default_transaction_read_only=off"} if "postgres" in self.database_url else {}
+        )
+        with create_engine(
+            self.database_url, poolclass=NullPool, connect_args=options
+        ).connect() as connection:
             result = connection.execution_options(isolation_level="AUTOCOMMIT").execute(
                 text(statement), values
             )
@@ -200,6 +205,10 @@ class CrashFleet:
         """All processes' output, for a failing test's message."""
         texts = [f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log"))]
         return "\n".join(texts)
+
+    def log(self, name: str) -> str:
+        """One process's output."""
+        return (self.folder / f"{name}.log").read_text()
 
     def calls(self) -> dict[str, int]:
         """Outside calls by idempotency key."""

@@ -110,7 +110,7 @@ class PostgresDialect:
                 f"{self.address}: {error}. Nothing was written; read again and retry."
             )
         remedy = _REMEDIES.get(code)
-        if remedy is None and code.startswith("53"):
+        if remedy is None and (code.startswith("53") or _is_over_quota(error)):
             remedy = "Nothing was written; the server is out of disk, memory or connections."
         if remedy is None and isinstance(error, self._psycopg.OperationalError):
             remedy = (
@@ -126,6 +126,11 @@ class PostgresDialect:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _is_over_quota(error: Exception) -> bool:
+    """PostgreSQL has no code for a disk quota or a limit of file sizes, as it has for a full disk."""
+    return "could not extend file" in str(error)
 
 
 def _secrets(url: URL) -> list[str]:
