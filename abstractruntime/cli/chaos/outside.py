@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -46,13 +46,13 @@ class Journal:
     Attributes:
         started: ids of runs whose start was acknowledged.
         accepted: event ids that were acknowledged, with the run they are for.
-        repeated: client calls that had to be made again.
+        repeated: client calls that had to be made again, by kind of error.
         failures: what a client must never say, with the run.
     """
 
     started: set[str] = field(default_factory=set)
     accepted: dict[str, str] = field(default_factory=dict)
-    repeated: int = 0
+    repeated: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -147,7 +147,8 @@ class Outside:
                 self._start(item) if isinstance(item, PlannedRun) else self._go_on(item)
             except (*_AWAY, _NotYet) as exc:
                 with self._condition:
-                    self.journal.repeated += not isinstance(exc, _NotYet)
+                    if not isinstance(exc, _NotYet):
+                        self.journal.repeated[type(exc).__name__] += 1
                     self._push(time.monotonic() - self._began + _AGAIN_S, item)
             except Exception as exc:  # the verdict names it: a client says nothing else
                 self._give_up(run, f"{type(exc).__name__}: {exc}")

@@ -30,7 +30,7 @@ class Report:
         settled: whether it came to rest in time.
         process_starts: processes started, all in all.
         own_deaths: processes that ended although nobody killed them, and how often which way.
-        repeated_acts: client calls that failed and were made again.
+        repeated_acts: client calls that failed and were made again, by kind of error.
     """
 
     plan: Plan
@@ -52,7 +52,7 @@ class Report:
     duplicates: int = 0
     process_starts: int = 0
     own_deaths: Mapping[str, Counter[str]] = field(default_factory=dict)
-    repeated_acts: int = 0
+    repeated_acts: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, evidence: Evidence) -> None:
         """Take the figures that are in the evidence."""
@@ -89,7 +89,8 @@ class Report:
         yield f"runs          {self.runs}: {states}"
         rate = self.commits / self.lasted_s if self.lasted_s else 0.0
         yield f"steps         {self.steps} records of done steps, {self.commits} commits, {rate:.0f}/s"
-        yield f"done again    {self.redone} attempts after the first, {self.repeated_acts} client calls"
+        again = ", ".join(f"{count} {error}" for error, count in sorted(self.repeated_acts.items()))
+        yield f"done again    {self.redone} attempts after the first; client calls: {again or 'none'}"
         share = self.duplicates / self.keys if self.keys else 0.0
         yield (
             f"outside       {self.calls} calls, {self.keys} idempotency keys, "
@@ -172,7 +173,7 @@ class Report:
             "commits": self.commits,
             "commits_per_s": round(self.commits / self.lasted_s, 1) if self.lasted_s else None,
             "attempts_after_the_first": self.redone,
-            "client_calls_repeated": self.repeated_acts,
+            "client_calls_repeated": dict(self.repeated_acts),
             "oracle": {"calls": self.calls, "keys": self.keys, "duplicates": self.duplicates},
             "duplicate_call_rate": round(self.duplicates / self.keys, 5) if self.keys else 0.0,
             "process_starts": self.process_starts,
