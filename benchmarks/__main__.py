@@ -17,13 +17,13 @@ import psutil
 
 from abstractruntime.testing.servers import PostgresServer, ValkeyServer
 
+from . import backpressure, flatness, inprocess, latency, parked, throughput, timers
 from . import costs as database_costs
-from . import flatness, inprocess, latency, parked, throughput, timers
 from .fleet import fleet, servers
 from .statistics import median, percentile
 
 DATABASES = ("postgresql", "sqlite")
-MEASUREMENTS = ("inprocess", "throughput", "latency", "flatness", "costs", "timers", "parked")
+MEASUREMENTS = ("inprocess", "throughput", "latency", "flatness", "costs", "timers", "backpressure", "parked")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
             report["costs"] = _costs(postgres)
         if "timers" in chosen:
             report["timers"] = _timers(valkey, postgres, options, next(numbers))
+        if "backpressure" in chosen:
+            report["backpressure"] = _backpressure(valkey, postgres, options, next(numbers))
         if "parked" in chosen:
             report["parked"] = _parked(valkey, postgres, options, lambda: next(numbers))
     options.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -159,6 +161,24 @@ def _timers(
         "held by workers\n"
     )
     return asdict(seen)
+
+
+def _backpressure(
+    valkey: ValkeyServer, postgres: PostgresServer, options: argparse.Namespace, db: int
+) -> dict[str, Any]:
+    threads, samples = 64, backpressure.SAMPLES // (5 if options.quick else 1)
+    effects = backpressure.EFFECTS // (2 if options.quick else 1)
+    with fleet("postgresql", valkey, postgres, max_steps=1, db=db, effects=threads, pulse=True) as running:
+        seen = backpressure.back_pressure(running, effects=effects, samples=samples)
+    title = f"{effects} effects of {backpressure.SECONDS:g} s on {threads} threads, p50 / p99 in ms"
+    print(f"{title:52} {'idle':>16} {'beside them':>16} {'p99 ratio':>10}")
+    for name, value in seen.latencies.items():
+        idle = f"{value.idle_p50:.1f} / {value.idle_p99:.1f}"
+        busy = f"{value.busy_p50:.1f} / {value.busy_p99:.1f}"
+        print(f"{name:52} {idle:>16} {busy:>16} {value.ratio:10.2f}")
+    print(f"{seen.left} of them were left when the last was measured; all took {seen.elapsed_s:.1f} s\n")
+    latencies = {name: {**asdict(value), "ratio": value.ratio} for name, value in seen.latencies.items()}
+    return {**asdict(seen), "latencies": latencies}
 
 
 def _costs(postgres: PostgresServer) -> dict[str, Any]:

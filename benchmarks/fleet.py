@@ -65,15 +65,15 @@ def environment(redis_url: str, **variables: str) -> dict[str, str]:
 def celery_workers(
     app: str, queue: str, env: dict[str, str], *, pool: str, processes: int
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """``processes`` processes that execute tasks: one prefork worker, or that many solo workers."""
-    prefork = pool == "prefork"
+    """``processes`` that execute tasks: one worker (prefork, threads), or that many solo workers."""
+    is_one = pool != "solo"
     command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", app, "worker", "-Q", queue, "-P", pool]
-    command += ["-c", str(processes if prefork else 1), "--without-gossip", "--without-mingle", "-l", "error"]
+    command += ["-c", str(processes if is_one else 1), "--without-gossip", "--without-mingle", "-l", "error"]
     command += ["--without-heartbeat"]
     workers = []
     try:
-        for index in range(1 if prefork else processes):
-            name = ["-n", f"bench{index}@{os.getpid()}"]
+        for index in range(1 if is_one else processes):
+            name = ["-n", f"bench-{pool}{index}@{os.getpid()}"]
             workers.append(
                 subprocess.Popen(
                     [*command, *name],
@@ -119,10 +119,11 @@ def fleet(
     max_steps: int,
     db: int,
     ticks: int = 2,
+    effects: int = 0,
     pulse: bool = False,
 ) -> Iterator[Fleet]:
-    """A fleet of ``ticks`` solo tick processes on ``database`` ("sqlite" or "postgresql"), with a beat if
-    it needs a ``pulse``."""
+    """A fleet of ``ticks`` solo tick processes on ``database`` ("sqlite" or "postgresql"), with one process
+    of ``effects`` threads for effects, and a beat if it needs a ``pulse``."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/runs.db"
         if database == "postgresql":
@@ -142,6 +143,10 @@ def fleet(
             workers = ending.enter_context(
                 celery_workers("workers", settings.tick_queue, env, pool="solo", processes=ticks)
             )
+            if effects:
+                ending.enter_context(
+                    celery_workers("workers", settings.effect_queue, env, pool="threads", processes=effects)
+                )
             if pulse:
                 ending.enter_context(beat(env, folder))
             client = ending.enter_context(Client(APP, settings=settings))

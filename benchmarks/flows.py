@@ -6,6 +6,7 @@ import time
 
 from abstractruntime.app import App
 from abstractruntime.core.models import Effect, EffectType, RunState, StepPlan
+from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.spec import RunContext, WorkflowSpec
 
 
@@ -34,12 +35,26 @@ def await_time(run: RunState, ctx: RunContext) -> StepPlan:
     return StepPlan("await_time", effect=effect, next_node="stamp")
 
 
+def dawdle(run: RunState, ctx: RunContext) -> StepPlan:
+    """One slow effect."""
+    effect = Effect(EffectType.TOOL_CALLS, {"seconds": run.vars["seconds"]}, "dawdled")
+    return StepPlan("dawdle", effect=effect, next_node="stamp")
+
+
 app = App(
     name="benchmarks",
     workflows=[
         WorkflowSpec("chain", "count", {"count": count}),
+        WorkflowSpec("slow", "dawdle", {"dawdle": dawdle, "stamp": stamp}),
         WorkflowSpec("stamp", "stamp", {"stamp": stamp}),
         WorkflowSpec("event", "await_event", {"await_event": await_event, "stamp": stamp}),
         WorkflowSpec("timer", "await_time", {"await_time": await_time, "stamp": stamp}),
     ],
 )
+
+
+@app.effect(EffectType.TOOL_CALLS)
+def outside(run: RunState, effect: Effect) -> EffectOutcome:
+    """The outside takes its time."""
+    time.sleep(effect.payload["seconds"])
+    return EffectOutcome.completed({})
