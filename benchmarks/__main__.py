@@ -201,11 +201,14 @@ def _parked(
     report: dict[str, Any] = {}
     # More than the default are copied inside the database, which is PostgreSQL's way.
     for database in DATABASES if options.parked <= parked.RUNS else ("postgresql",):
-        with fleet(database, valkey, postgres, max_steps=1, db=new_db()) as running:
+        with (
+            fleet(database, valkey, postgres, max_steps=1, db=new_db()) as running,
+            fleet(database, valkey, postgres, max_steps=1, db=new_db()) as empty,
+        ):
             if options.quick:
-                figures = parked.parked_runs(running, options.parked, steps=10, rounds=1)
+                figures = parked.parked_runs(running, empty, options.parked, steps=10, rounds=1)
             else:
-                figures = parked.parked_runs(running, options.parked)
+                figures = parked.parked_runs(running, empty, options.parked)
         report[database] = {**asdict(figures), "throughput_ratio": figures.throughput_ratio}
         print(
             f"{database}: {figures.runs} parked runs: worker memory {figures.memory_before_mib:.1f} -> "
@@ -214,8 +217,8 @@ def _parked(
             f"{figures.list_ms:.1f} ms\n"
             f"  event committed {figures.emit_ms:.1f} / {figures.emit_p99_ms:.1f} ms, "
             f"resumed {figures.resumed_ms:.1f} / {figures.resumed_p99_ms:.1f} ms (p50 / p99); "
-            f"{figures.steps_before:.0f} -> {figures.steps_after:.0f} steps/s "
-            f"(x {figures.throughput_ratio:.2f})"
+            f"{figures.steps_without:.0f} steps/s without "
+            f"them, {figures.steps_with:.0f} with (x {figures.throughput_ratio:.2f})"
         )
     print()
     return report

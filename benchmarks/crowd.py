@@ -53,7 +53,7 @@ def due_text(due_at: float) -> str:
 
 
 def multiply(database_url: str, *crowds: Crowd) -> None:
-    """Make the copies, then vacuum and analyze, as a server does by itself."""
+    """Make the copies, then do what a server does by itself in time: vacuum, analyze, write its buffers."""
     engine = create_engine(database_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for crowd in crowds:
@@ -71,6 +71,7 @@ def multiply(database_url: str, *crowds: Crowd) -> None:
             for statement in _statements(timed):
                 connection.execute(text(statement), values)
         connection.execute(text("VACUUM ANALYZE"))
+        connection.execute(text("CHECKPOINT"))
     engine.dispose()
 
 

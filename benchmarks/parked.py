@@ -41,7 +41,7 @@ class _Counting:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """Figures with the runs in the table, and some without.
+    """Figures of a fleet with the runs in its table.
 
     Attributes:
         memory_before_mib, memory_after_mib: of all worker processes.
@@ -51,7 +51,8 @@ class Parked:
             event and the resumed run are committed.
         resumed_ms, resumed_p99_ms: from that call to the first line of the run's next node.
         list_ms: the newest hundred, those of a rare workflow, and those that have failed: the slowest.
-        steps_before, steps_after: steps per second of other runs.
+        steps_without, steps_with: steps per second of other runs, on a fleet without parked ones and on
+            this one; in turns, so that the machine's other work meets both.
     """
 
     runs: int
@@ -66,20 +67,21 @@ class Parked:
     resumed_ms: float
     resumed_p99_ms: float
     list_ms: float
-    steps_before: float
-    steps_after: float
+    steps_without: float
+    steps_with: float
 
     @property
     def throughput_ratio(self) -> float:
         """Throughput with the parked runs, as a part of that without."""
-        return self.steps_after / self.steps_before
+        return self.steps_with / self.steps_without
 
 
-def parked_runs(fleet: Fleet, runs: int = RUNS, *, steps: int = STEPS, rounds: int = ROUNDS) -> Parked:
-    """Measure, park the runs on a running fleet, measure again."""
+def parked_runs(
+    fleet: Fleet, empty: Fleet, runs: int = RUNS, *, steps: int = STEPS, rounds: int = ROUNDS
+) -> Parked:
+    """Park the runs on a running fleet and measure, beside one that stays ``empty``."""
     _park_by_starting(fleet, WARM, offset=0)  # pools and caches are warm before memory is read
     _steps_per_second(fleet, steps)
-    steps_before = median([_steps_per_second(fleet, steps) for _ in range(rounds)])
     memory, length = fleet.resident_mib(), sum(fleet.broker_depth())
     if fleet.settings.database_url.startswith("sqlite"):
         _park_by_starting(fleet, runs, offset=WARM)
@@ -94,6 +96,7 @@ def parked_runs(fleet: Fleet, runs: int = RUNS, *, steps: int = STEPS, rounds: i
         lambda: fleet.client.list(limit=100, workflow_id="rare"),
         lambda: fleet.client.list(limit=100, status=RunStatus.FAILED),
     ]
+    rates = [(_steps_per_second(empty, steps), _steps_per_second(fleet, steps)) for _ in range(rounds)]
     return Parked(
         runs=runs,
         memory_before_mib=memory,
@@ -105,8 +108,8 @@ def parked_runs(fleet: Fleet, runs: int = RUNS, *, steps: int = STEPS, rounds: i
         resumed_ms=median(resumed),
         resumed_p99_ms=percentile(resumed, 0.99),
         list_ms=max(median([_ms(look) for _ in range(5)]) for look in lists),
-        steps_before=steps_before,
-        steps_after=median([_steps_per_second(fleet, steps) for _ in range(rounds)]),
+        steps_without=median([without for without, _ in rates]),
+        steps_with=median([crowded for _, crowded in rates]),
         memory_after_mib=fleet.resident_mib(),
         broker_after=sum(fleet.broker_depth()),
     )
