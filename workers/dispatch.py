@@ -5,8 +5,7 @@ of other exchanges in Redis itself, so a flushed broker would swallow what is pu
 (`RESEARCH §7`). Connections and producers are kept per thread; after a failure nothing is published for a
 moment, so that a broker that is away costs a caller one time budget and not one per message.
 
-No message has an ETA: a hint for later is published at once by who has no `timekeeper` (a client, a worker
-that ends), and the worker that gets it too early keeps it.
+A hint for later is a Celery ETA message, at most a timer's horizon away (`timekeeper` bounds their number).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -40,6 +40,13 @@ TASK_NAMES = {Task.TICK: "abstractruntime.tick", Task.EFFECT: "abstractruntime.e
 PAUSE_AFTER_FAILURE_S = 1.0
 _CONNECTION_ERRORS = (OSError, RedisError, KombuError)
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+def _eta(hint: Hint) -> str | None:
+    left = hint.made_at + hint.delay_s - monotonic()
+    if hint.delay_s <= 0 or left <= 0:
+        return None
+    return (datetime.now(timezone.utc) + timedelta(seconds=left)).isoformat()
 
 
 def signals_client(settings: Settings) -> Redis:
@@ -145,7 +152,7 @@ class CeleryDispatcher:
             "ignore_result": True,
             "retries": 0,
             "timelimit": [None, None],
-            "eta": None,
+            "eta": _eta(hint),
             "expires": None,
             "origin": self._origin,
             "argsrepr": repr((hint.run_id, hint.version)),

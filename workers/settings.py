@@ -64,10 +64,16 @@ class Settings(BaseSettings):
         default=10.0, description="a runnable run whose tick seems lost is sent again after this"
     )
     timer_horizon: Seconds = Field(
-        default=30.0, description="timers due within this are kept by a worker; later ones wait in SQL"
+        default=30.0,
+        description="timers due within this are ETA tasks or kept by a worker; later ones wait in SQL",
+    )
+    eta_limit: int = Field(
+        default=100,
+        ge=0,
+        description="timers within the horizon that one process has as Celery ETA tasks at most",
     )
     timer_limit: int = Field(
-        default=20_000, ge=1, description="timers within the horizon that one process keeps at most"
+        default=20_000, ge=1, description="further timers within the horizon that one process keeps itself"
     )
     queue_limit: int = Field(
         default=4000,

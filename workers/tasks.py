@@ -44,7 +44,9 @@ def _build(celery: Celery, settings: Settings) -> Deployment:
 
     app = load_app(settings.app)
     store = open_store(settings)
-    timekeeper = Timekeeper(CeleryDispatcher(celery, settings), limit=settings.timer_limit)
+    timekeeper = Timekeeper(
+        CeleryDispatcher(celery, settings), limit=settings.timer_limit, eta_limit=settings.eta_limit
+    )
     return Deployment.build(settings, app, store, timekeeper)
 
 

@@ -1,9 +1,10 @@
-"""Hints for later, kept until their time in the process that made them, outside the broker.
+"""Hints for later: the first few go to the broker as Celery ETA messages, the others are kept here.
 
 A Celery ETA message sits in a worker's memory, unacknowledged, until it is due; each one lets the worker
 take one message more, so ten thousand timers would fill one worker (`RESEARCH §1.2`), and a worker busy
-with something else would be late with every one it holds. Here a timer within the horizon is a few hundred
-bytes, at most `limit` of them per process, and when it is due any worker that is free takes it.
+with something else would be late with every one it holds. So a process has at most `eta_limit` of them under
+way. Of the others each is a few hundred bytes here, at most `limit` of them per process, and when it is due
+any worker that is free takes it.
 
 Nothing depends on this memory: a hint that is lost with its process, or finds no room, is sent by the sweep
 once its run's ``wake_at`` has passed.
@@ -39,13 +40,16 @@ class Timekeeper:
     """`Dispatcher` that keeps hints for later and passes all others on at once. Safe for threads.
 
     Args:
-        dispatcher: publishes what is due.
+        dispatcher: publishes what is due, and what is for later as ETA messages.
         limit: how many hints are kept at most.
+        eta_limit: how many hints that are not due yet may be ETA messages at a time.
     """
 
-    def __init__(self, dispatcher: Dispatcher, *, limit: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, limit: int, eta_limit: int = 0) -> None:
         self._dispatcher = dispatcher
         self._limit = limit
+        self._eta_limit = eta_limit
+        self._eta_dues: list[float] = []
         self._kept: list[tuple[float, int, Hint]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -64,9 +68,22 @@ class Timekeeper:
             self._dispatcher.send(messages)
             return
         now = [message for message in messages if not (isinstance(message, Hint) and message.delay_s > 0)]
-        if now:
-            self._dispatcher.send(now)
-        self._keep(later)
+        with_eta = self._count_eta(later)
+        if now or with_eta:
+            self._dispatcher.send([*now, *later[:with_eta]])
+        if later[with_eta:]:
+            self._keep(later[with_eta:])
+
+    def _count_eta(self, later: list[Hint]) -> int:
+        """How many of these hints may be ETA messages; they count until they are due."""
+        with self._changed:
+            now = monotonic()
+            while self._eta_dues and self._eta_dues[0] <= now:
+                heapq.heappop(self._eta_dues)
+            number = min(len(later), max(0, self._eta_limit - len(self._eta_dues)))
+            for hint in later[:number]:
+                heapq.heappush(self._eta_dues, hint.made_at + hint.delay_s)
+        return number
 
     def is_full(self, task: Task, *, look: bool = False) -> bool:
         """Whether the task's queue in the broker is full; what is kept here is not in it."""
@@ -140,7 +157,7 @@ class Timekeeper:
         return [replace(hint, takes_room=False) for hint in due if hint.task not in full]
 
     def close(self) -> None:
-        """Hand over: what is kept is published at once, and whoever receives it too early keeps it."""
+        """Hand over: what is kept is published at once, as ETA messages."""
         with self._changed:
             self._closed = True
             left = [hint for _, _, hint in self._kept]

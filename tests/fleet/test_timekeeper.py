@@ -104,3 +104,15 @@ def test_what_is_left_at_the_end_is_handed_over_at_once() -> None:
     assert all(thread.name != "timekeeper" for thread in threading.enumerate())
     keeper.send([hint("after the end", 3600.0)])  # left to the sweep
     assert broker.runs == ["far"]
+
+
+def test_the_first_few_are_eta_messages_until_they_are_due() -> None:
+    broker = Broker()
+    keeper = Timekeeper(broker, limit=10, eta_limit=2)
+    keeper.send([hint("a", 0.2), hint("b", 3600.0), hint("kept", 3600.0)])
+    assert (broker.runs, keeper.room) == (["a", "b"], 9)
+    eventually(lambda: monotonic() >= broker.sent[0][0] + 0.2)
+    keeper.send([hint("c", 3600.0), hint("kept too", 3600.0)])
+    assert (broker.runs, keeper.room) == (["a", "b", "c"], 8)
+    keeper.close()
+    assert sorted(broker.runs[3:]) == ["kept", "kept too"]
