@@ -1,4 +1,4 @@
-"""The goals that a run beside the peers can decide, and whether it did."""
+"""The goals that the committed results can decide, and whether they are reached."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 __all__ = ["GOALS", "Goal", "judged"]
 
 Run = dict[str, Any]
+"""The results beside the peers, and under "own" those of ``python -m benchmarks``."""
 
 _ONE = "this release, PostgreSQL, 1 step(s) per task"
 _MANY = "this release, PostgreSQL, 25 step(s) per task"
 _EMBEDDED = "this release, embedded (SQLite), 25 step(s) per task"
 _POOL = "solo x 2"
+_PARKED = 1_000_000
 _PEERS = ("DBOS", "Absurd", "LangGraph")
 
 
@@ -77,6 +79,17 @@ def _to_best_peer(row: str) -> Callable[[Run], float]:
     return lambda run: _rate(run, f"{row}, {_POOL}") / _best_peer(run)
 
 
+def _parked(run: Run, field: str) -> float:
+    parked = run["own"]["parked"]["postgresql"]
+    if parked["runs"] < _PARKED:
+        raise KeyError("measured with fewer parked runs")
+    return float(parked[field])
+
+
+def _growth(run: Run) -> float:
+    return max(float(cost["ratio"]) for cost in run["own"]["inprocess"].values() if isinstance(cost, dict))
+
+
 def _step(store: str) -> Callable[[Run], float]:
     return lambda run: float(run["step_us"]["this release"][store]["1000"])
 
@@ -125,4 +138,14 @@ GOALS = (
     Goal("effect step 1 000 in process, in memory: ≤ 50 µs", _step("in memory"), 50, False, " µs"),
     Goal("... SQLite: ≤ 250 µs", _step("SQLite"), 250, False, " µs"),
     Goal("... JSON files: ≤ 500 µs", _step("JSON files"), 500, False, " µs"),
+    Goal("effect step 10 000 to step 100, every store: ≤ 1.2", _growth, 1.2, False, " times"),
+    Goal("1 000 000 parked runs: a sweep ≤ 20 ms", lambda run: _parked(run, "sweep_ms"), 20, False, " ms"),
+    Goal("... an event matched and committed ≤ 5 ms", lambda run: _parked(run, "emit_ms"), 5, False, " ms"),
+    Goal(
+        "... throughput with them to without: ≥ 0.9",
+        lambda run: _parked(run, "throughput_ratio"),
+        0.9,
+        True,
+        " times",
+    ),
 )

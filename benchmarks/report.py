@@ -82,6 +82,7 @@ def _peers_run(results: Results) -> str:
         f"{run['steps_per_run']} steps, {run['processes']} worker processes.\n"
     ]
     lines += [f"\nLeft out: {reason}.\n" for reason in run["left_out"].values()]
+    lines += [f"\n{peer} failed: {reason}\n" for peer, reason in run.get("failed", {}).items()]
     return "".join(lines)
 
 
@@ -95,7 +96,7 @@ def _own_run(results: Results) -> str:
 def _goals(results: Results) -> str:
     rows = [
         [goal.text, goal.shown(value), {True: "yes", False: "**no**", None: "not measured"}[reached]]
-        for goal, value, reached in judged(results.peers)
+        for goal, value, reached in judged({**results.peers, "own": results.own})
     ]
     return _table(["goal", "measured", "reached"], rows)
 
@@ -163,27 +164,23 @@ def _inprocess(results: Results) -> str:
     return _table(["one effect step, µs", *(f"at step {mark}" for mark in marks), "last / first"], rows)
 
 
-def _sections(*names: str) -> Callable[[Results], str]:
-    """Tables of the sections of ``python -m benchmarks`` that are objects of numbers, a column each."""
+def _section(name: str, title: str, *, things_in_rows: bool) -> Callable[[Results], str]:
+    """A table of a section of ``python -m benchmarks`` that maps things to their figures, or is figures."""
 
     def render(results: Results) -> str:
-        return "\n".join(_section(name, results.own[name]) for name in names if name in results.own) or (
-            _table([], [])
-        )
+        measured: dict[str, Any] = results.own.get(name, {})
+        things = {key: value for key, value in measured.items() if isinstance(value, dict)}
+        if not things:
+            things = {"": measured} if measured else {}
+        figures = list(dict.fromkeys(figure for thing in things.values() for figure in thing))
+        shown = [figure.replace("_", " ") for figure in figures]
+        rows = [[key, *(_cell(thing.get(figure)) for figure in figures)] for key, thing in things.items()]
+        if things_in_rows:
+            return _table([title, *shown], rows)
+        columns = [list(cells) for cells in zip(shown, *(row[1:] for row in rows), strict=True)]
+        return _table([title, *things], columns)
 
     return render
-
-
-def _section(name: str, measured: dict[str, Any]) -> str:
-    columns = {key: value for key, value in measured.items() if isinstance(value, dict)}
-    if not columns:
-        columns = {"": measured}
-    fields = list(dict.fromkeys(field for column in columns.values() for field in column))
-    rows = [
-        [field.replace("_", " "), *(_cell(column.get(field)) for column in columns.values())]
-        for field in fields
-    ]
-    return _table([name.replace("_", " "), *columns], rows)
 
 
 def _cell(value: object) -> str:
@@ -203,11 +200,12 @@ BLOCKS: dict[str, Callable[[Results], str]] = {
     "versions": _versions,
     "own-run": _own_run,
     "inprocess": _inprocess,
-    "chains": _sections("throughput"),
-    "idle": _sections("latency_ms"),
-    "flatness": _sections("step_cost_us"),
-    "timers": _sections("timers"),
-    "parked": _sections("parked"),
+    "chains": _section("throughput", "steps (or hops) per second", things_in_rows=True),
+    "idle": _section("latency_ms", "ms", things_in_rows=True),
+    "flatness": _section("step_cost_us", "µs at step", things_in_rows=True),
+    "costs": _section("costs", "one effect step", things_in_rows=True),
+    "timers": _section("timers", "timers", things_in_rows=False),
+    "parked": _section("parked", "parked runs", things_in_rows=False),
 }
 """What a block of the page is filled with."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["DEFAULT_CACHE", "Environment", "EnvironmentMissingError", "Environments"]
+__all__ = ["DEFAULT_CACHE", "PUBLISHED", "Environment", "EnvironmentMissingError", "Environments"]
 
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "abstractruntime-peers"
 
@@ -20,9 +20,10 @@ _REQUIREMENTS = {
     "dbos": ("dbos==3.4.0", "psycopg[binary]==3.3.9"),
     "absurd": ("absurd-sdk==0.5.1", "psycopg[binary]==3.3.9"),
     "langgraph": ("langgraph==1.2.22", "langgraph-checkpoint-postgres==3.2.0", "psycopg[binary]==3.3.9"),
-    # The release whose contract this project keeps.
-    "published": ("abstractruntime==0.4.2",),
 }
+
+PUBLISHED = "0.4.2"
+"""The published release whose contract this project keeps."""
 
 # Absurd's own command fetches its schema from its repository. The registry has it as well, inside a package
 # whose only part used here is that file.
@@ -48,10 +49,16 @@ class Environment:
 
 
 class Environments:
-    """The peers' environments under one folder; which index they come from is pip's configuration."""
+    """The peers' environments under one folder; which index they come from is pip's configuration.
 
-    def __init__(self, cache: Path = DEFAULT_CACHE) -> None:
+    Args:
+        cache: the folder.
+        published: which release of the published abstractruntime is measured.
+    """
+
+    def __init__(self, cache: Path = DEFAULT_CACHE, published: str = PUBLISHED) -> None:
         self._cache = cache
+        self._requirements = {**_REQUIREMENTS, "published": (f"abstractruntime=={published}",)}
 
     def of(self, peer: str) -> Environment:
         """The peer's environment, made if it is not there yet.
@@ -59,7 +66,7 @@ class Environments:
         Raises:
             EnvironmentMissingError: pip could not install it.
         """
-        requirements = _REQUIREMENTS[peer]
+        requirements = self._requirements[peer]
         digest = sha256("\n".join((*requirements, sys.version)).encode()).hexdigest()[:8]
         folder = self._cache / f"{peer}-{digest}"
         python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"

@@ -23,6 +23,7 @@ class Figures:
         self.step_cost: dict[str, dict[str, list[dict[str, float]]]] = {}
         self.versions: dict[str, dict[str, str]] = {}
         self.left_out: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
 
     def add_throughput(self, row: str, per_second: float) -> None:
         """One round's steps (or hops) per second."""
@@ -60,6 +61,7 @@ class Figures:
             },
             "versions": self.versions,
             "left_out": self.left_out,
+            "failed": self.failed,
         }
 
 

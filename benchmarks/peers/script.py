@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Timer
+from threading import Event, Timer
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = ["SCRIPTS", "PeerError", "Script", "clean_environment"]
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 _LOG_TAIL = 2000
+_NOT_PASSED_ON = ("PYTHON", "PG", "DBOS", "LANGSMITH", "LANGCHAIN", "LANGGRAPH", "OTEL", "CELERY", "ABSURD")
 
 
 class PeerError(Exception):
@@ -24,8 +25,8 @@ class PeerError(Exception):
 
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what would lead a peer to this repository, and `variables`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PG"))}
+    """This environment and `variables`, without what would lead a peer here or out of the machine."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     return {**kept, **variables}
 
 
@@ -74,15 +75,22 @@ class Script:
 
     def _reply(self, command: str, timeout: float) -> Any:
         assert self._process.stdout is not None
-        watchdog = Timer(timeout, self._process.kill)
+        silent = Event()
+
+        def give_up() -> None:
+            silent.set()
+            self._process.kill()
+
+        watchdog = Timer(timeout, give_up)
         watchdog.start()
         try:
             line = self._process.stdout.readline()
         finally:
             watchdog.cancel()
         if not line:
+            what = f"was silent for {timeout:g} s" if silent.is_set() else "ended"
             tail = self._log.read_text(errors="replace")[-_LOG_TAIL:]
-            raise PeerError(f"{self._name} ended, or was silent for {timeout:g} s, at {command!r}:\n{tail}")
+            raise PeerError(f"{self._name} {what} at {command!r}. Its last words:\n{tail}")
         reply = json.loads(line)
         if "error" in reply:
             raise PeerError(f"{self._name}: {command}: {reply['error']}")
