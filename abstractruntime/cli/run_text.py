@@ -74,6 +74,7 @@ def print_run(checkpoint: Checkpoint) -> None:
             ("updated", run.updated_at),
             ("looked at", _time(checkpoint.wake_at)),
             ("due", _time(checkpoint.due_at)),
+            ("priority", str(checkpoint.priority or "")),
             ("effect", "" if checkpoint.step is None else checkpoint.step.effect.type.value),
             ("version", f"{checkpoint.version}, {checkpoint.ledger_seq} ledger entries"),
         ]

@@ -47,6 +47,7 @@ def start(
     ] = None,
     session_id: Annotated[str | None, typer.Option()] = None,
     actor_id: Annotated[str | None, typer.Option()] = None,
+    priority: Annotated[int, typer.Option(help="-9 to 9: who is served first where runs wait.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end and print its output.")] = False,
     timeout: Timeout = None,
     app: AppOption = None,
@@ -56,7 +57,9 @@ def start(
     """Start a run and print its id."""
     given = json_object(vars, "--vars")
     with connect(app, database_url, redis_url) as client:
-        started = client.start(workflow, given, run_id=run_id, session_id=session_id, actor_id=actor_id)
+        started = client.start(
+            workflow, given, run_id=run_id, session_id=session_id, actor_id=actor_id, priority=priority
+        )
         if not wait:
             typer.echo(started)
             return
