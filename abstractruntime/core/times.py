@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 from .errors import InvalidInputError
 
-__all__ = ["parse_time", "to_iso"]
+__all__ = ["parse_time", "to_iso", "utc_text"]
 
 # Our own grammar, not datetime.fromisoformat: what that accepts differs between Python versions (3.10 takes
 # no "Z"), and the same stored time must mean the same everywhere.
@@ -26,6 +26,9 @@ _BASIC = re.compile(
     r"(?P<zone>[Zz]|(?P<sign>[+-])(?P<zh>\d\d)(?::?(?P<zm>\d\d)(?::?(?P<zs>\d\d))?)?)?)?",
     re.ASCII,
 )
+
+# Without a fraction the offset's "+" stands where others have ".", and sorts before it: the order of time.
+_SORTABLE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?\+00:00", re.ASCII)
 
 
 def parse_time(text: str) -> datetime:
@@ -58,6 +61,18 @@ def to_iso(moment: datetime) -> str:
     """
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
     return aware.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def utc_text(text: str) -> str:
+    """The moment that ``text`` names, as text in UTC that sorts in the order of time.
+
+    Text that is such already stays as it is, so that a host finds the time it gave.
+
+    Raises:
+        InvalidInputError: as `parse_time`.
+    """
+    moment = parse_time(text)
+    return text if _SORTABLE.fullmatch(text) else to_iso(moment)
 
 
 def _local_time(match: re.Match[str]) -> datetime:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abstractruntime.core.errors import InvalidInputError
-from abstractruntime.core.times import parse_time, to_iso
+from abstractruntime.core.times import parse_time, to_iso, utc_text
 
 UTC = timezone.utc
 
@@ -146,3 +146,25 @@ def test_parse_gives_a_time_or_a_value_error(text: str) -> None:
     except InvalidInputError:
         return
     assert moment.utcoffset() == timedelta()
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05+00:00"),
+        ("2026-01-02T03:04:05.678901+00:00", "2026-01-02T03:04:05.678901+00:00"),
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000+00:00"),
+        ("2026-01-02T05:04:05+02:00", "2026-01-02T03:04:05.000000+00:00"),
+        ("2026-01-02T03:04:05.5+00:00", "2026-01-02T03:04:05.500000+00:00"),
+        (" 2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05.000000+00:00"),
+    ],
+)
+def test_utc_text_keeps_what_sorts_already(text: str, stored: str) -> None:
+    assert utc_text(text) == stored
+
+
+@given(st.datetimes(min_value=datetime(1990, 1, 1)), st.datetimes(min_value=datetime(1990, 1, 1)))
+def test_utc_text_sorts_as_time(one: datetime, other: datetime) -> None:
+    first, second = (utc_text(moment.isoformat() + "+00:00") for moment in (one, other))
+    if one != other:
+        assert (first < second) == (one < other)

@@ -8,7 +8,7 @@ from typing import Any
 from ..event_keys import build_event_wait_key
 from ..models import Effect, RunState, WaitReason, WaitState
 from ..outcome import EffectOutcome
-from ..times import parse_time, to_iso
+from ..times import parse_time, to_iso, utc_text
 from .scope import EffectScope, payload_of, resume_node
 
 __all__ = ["timeout_until", "wait_event", "wait_until"]
@@ -118,7 +118,7 @@ def wait_until(run: RunState, effect: Effect, default_next: str | None, scope: E
         return EffectOutcome.completed({"until": str(raw), "ready": True})
     wait = WaitState(
         reason=WaitReason.UNTIL,
-        until=to_iso(until),
+        until=utc_text(str(raw)),
         resume_to_node=resume_node(effect, default_next),
         result_key=effect.result_key,
     )
