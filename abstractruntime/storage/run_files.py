@@ -21,6 +21,26 @@ _PREFIX, _SUFFIX = "run_", ".json"
 _pretty_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, indent=2).encode
 
 
+class _WrongValue(CorruptCheckpointError, ValueError):
+    """An unknown enum value, a wait without a reason, bytes that are no UTF-8."""
+
+
+class _MissingKey(CorruptCheckpointError, KeyError):
+    """A key every run has is not there."""
+
+
+class _WrongShape(CorruptCheckpointError, AttributeError):
+    """JSON that is no object."""
+
+
+# Callers of the reference catch the built-in type (`spec/02 §5.1`), ours the typed error: this is both.
+_KINDS: dict[type[Exception], type[CorruptCheckpointError]] = {
+    ValueError: _WrongValue,
+    KeyError: _MissingKey,
+    AttributeError: _WrongShape,
+}
+
+
 def name_of(run_id: str) -> str:
     """The name of the run's file."""
     return f"{_PREFIX}{run_id}{_SUFFIX}"
@@ -80,7 +100,8 @@ def read_run(path: Path) -> RunState | None:
 
 def _corrupt(path: Path, exc: Exception) -> CorruptCheckpointError:
     run_id = id_in_name(path.name)
-    return CorruptCheckpointError(
+    kind = next((ours for theirs, ours in _KINDS.items() if isinstance(exc, theirs)), CorruptCheckpointError)
+    return kind(
         f"Run '{run_id}' can't be loaded: {path} can't be decoded ({type(exc).__name__}: {exc}). "
         "Restore the file from a backup, or remove it."
     )

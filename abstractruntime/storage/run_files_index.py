@@ -45,7 +45,8 @@ OWN_FIELDS = frozenset({"wakes", "waits"})
 _UNKNOWN = ""
 """Stands for the keys of a run that waits for an event and whose row was noted without them."""
 
-_NAME = ".runs_index.jsonl"
+_NAME = ".runs_index"
+"""Not named like the files people look for: a search for ``*.jsonl`` finds ledgers only."""
 _SPARE_LINES = 1000
 _CLOCK_TICK_NS = 50_000_000
 """More than the granularity of file times: a directory that changed less than this ago may change again

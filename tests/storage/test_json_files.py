@@ -118,6 +118,30 @@ def test_damaged_files_are_isolated_and_reported(
             runs.load(name)
 
 
+@pytest.mark.parametrize(
+    ("text", "builtin", "words"),
+    [
+        (b"[]", AttributeError, "list"),
+        (b'{"run_id": "r1", "status": "running", "current_node": "n"}', KeyError, "workflow_id"),
+        (b'{"run_id": "r1", "workflow_id": "w", "status": "odd", "current_node": "n"}', ValueError, "odd"),
+        (
+            b'{"run_id": "r1", "workflow_id": "w", "status": "waiting", "current_node": "", "waiting": {}}',
+            ValueError,
+            "waiting state missing 'reason'",
+        ),
+    ],
+)
+def test_a_damaged_file_raises_the_builtin_error_of_the_contract_too(
+    runs: JsonFileRunStore, tmp_path: Path, text: bytes, builtin: type[Exception], words: str
+) -> None:
+    """`spec/02 §5.1`: callers may catch either."""
+    (tmp_path / "run_r1.json").write_bytes(text)
+    with pytest.raises(builtin, match=words) as caught:
+        runs.load("r1")
+    assert isinstance(caught.value, CorruptCheckpointError)
+    assert words in str(caught.value)
+
+
 def test_runs_are_chosen_by_updated_at_not_by_file_time(runs: JsonFileRunStore, tmp_path: Path) -> None:
     runs.save(a_run("new", updated_at="2026-02-01"))
     runs.save(a_run("old", updated_at="2026-01-01"))
@@ -184,7 +208,7 @@ def test_files_put_there_by_other_means_are_found(runs: JsonFileRunStore, tmp_pa
 
 def test_the_index_is_rebuilt_when_it_is_lost_or_damaged(runs: JsonFileRunStore, tmp_path: Path) -> None:
     runs.save(waiting_until(a_run(), "2026-01-01"))
-    log = tmp_path / ".runs_index.jsonl"
+    log = tmp_path / ".runs_index"
     for damage in (b"", b"\x00garbage\n{", b'{"id": "r1", "version": 1, "row": {}}\n'):
         log.write_bytes(damage)
         assert _ids(JsonFileRunStore(tmp_path).list_due_wait_until(now_iso=LATER)) == ["r1"]
@@ -203,7 +227,7 @@ def test_the_index_survives_a_restart_and_stays_small(
         assert witness.list_run_index(limit=1)[0]["updated_at"] == f"{n:03}"
     for n in range(5):
         runs.save(a_run(f"r{n}", status=RunStatus.COMPLETED, updated_at="100"))
-    assert len((tmp_path / ".runs_index.jsonl").read_bytes().splitlines()) < 30
+    assert len((tmp_path / ".runs_index").read_bytes().splitlines()) < 30
     read: list[Path] = []
     monkeypatch.setattr(run_files_index, "read_run", lambda path: read.append(path) or read_run(path))
     fresh = JsonFileRunStore(tmp_path)
@@ -217,7 +241,7 @@ def test_a_run_at_work_is_seen_by_others_though_its_saves_write_no_index(
 ) -> None:
     witness = JsonFileRunStore(tmp_path)
     runs.save(a_run())
-    log = tmp_path / ".runs_index.jsonl"
+    log = tmp_path / ".runs_index"
     runs.save(a_run(updated_at="2026-02-01"))
     size = log.stat().st_size
     for day in ("2026-02-02", "2026-02-03"):
@@ -235,7 +259,7 @@ def test_a_writer_that_died_between_file_and_index(runs: JsonFileRunStore, tmp_p
     assert witness.list_due_wait_until(now_iso=LATER) == []
     run = waiting_until(a_run(), "2026-01-01")
     (tmp_path / "new").write_text(json.dumps(run.to_dict()), encoding="utf-8")
-    with (tmp_path / ".runs_index.jsonl").open("ab") as log:
+    with (tmp_path / ".runs_index").open("ab") as log:
         log.write(b'{"saving": "r1"}\n{"id": "r1", "ver')
     put_in_place(tmp_path / "new", tmp_path / "run_r1.json")
     assert _ids(witness.list_due_wait_until(now_iso=LATER)) == ["r1"]

@@ -161,7 +161,18 @@ def test_a_damaged_run_is_reported_and_hides_no_other(
             load("bad")
     assert [run.run_id for run in runs.list_runs()] == ["good"]
     assert "'bad'" in caplog.text
+    assert [run.run_id for run in runs.list_runs(limit=1)] == ["good"]
     assert len(runs.list_run_index()) == 2
+
+
+def test_a_state_without_names_has_blank_ones(database: Database, runs: SqlRunStore) -> None:
+    runs.save(a_run("r1"))
+    with database.transaction() as session:
+        cut = statement("UPDATE runs SET run_json = :text WHERE run_id = 'r1'")
+        session.execute(cut, {"text": '{"status": "running"}'})
+    run = runs.load("r1")
+    assert run is not None
+    assert (run.run_id, run.workflow_id, run.current_node) == ("r1", "", "")
 
 
 def test_a_damaged_record_is_reported_and_hides_no_other(

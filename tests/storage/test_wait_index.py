@@ -61,7 +61,7 @@ def test_rows_noted_without_their_keys(tmp_path: Path) -> None:
     store = JsonFileRunStore(tmp_path)
     store.save(waiting("a", "x"))
     store.save(waiting("b", "y"))
-    log = tmp_path / ".runs_index.jsonl"
+    log = tmp_path / ".runs_index"
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     for entry in entries:
         if entry.get("row") and entry["id"] == "a":

@@ -89,14 +89,17 @@ def _checkpoint(run_id: str, row: Any) -> Checkpoint:
     )
 
 
+_BLANK_NAMES = {"workflow_id": "", "current_node": ""}
+
+
 def decode_run(run_id: str, run_json: str) -> RunState:
-    """The state from its text.
+    """The state from its text; names it lacks are taken as blank (`spec/02 §3.1`).
 
     Raises:
         CorruptCheckpointError: it can't be decoded.
     """
     try:
-        return RunState.from_dict(decode(run_json))
+        return RunState.from_dict({"run_id": run_id, **_BLANK_NAMES, **decode(run_json)})
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise _corrupt(run_id, "its state", exc) from exc
 
