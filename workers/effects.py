@@ -175,7 +175,8 @@ class EffectRunner:
             return self._carry_out(held, step, binding, lease_s, clock)
         limiter = self._commits.limiter
         granted, hints = limiter.claim(claim.before, demands, claim)
-        self._commits.publish([*hints])
+        if hints:
+            self._commits.publish([*hints])
         if not granted:
             return claim.before, []
         after, messages = self._carry_out(after_write(claim, clock), step, binding, lease_s, clock)

@@ -86,11 +86,19 @@ class Engine:
         self._effects = effects
         self._budget = budget or StepBudget()
 
-    def tick(self, run_id: str, version: int) -> None:
-        """Take the next step(s) of a run, if it still is at this version."""
+    def tick(self, run_id: str, version: int, *, first: bool = False) -> None:
+        """Take the next step(s) of a run, if it still is at this version.
+
+        Args:
+            first: this is the hint that the commit sent itself. Nobody has tried the step with it, however
+                often the sweep has sent others since: a queue that is slower than the grace must not make
+                every step cost the counting of an attempt, or it never catches up.
+        """
         checkpoint = self._load(run_id, version)
         if checkpoint is None or not self._is_ready(checkpoint):
             return
+        if first:
+            checkpoint.redeliveries = min(0, checkpoint.redeliveries)
         messages: list[Message] = []
         try:
             self._take_steps(checkpoint, messages)
@@ -229,7 +237,8 @@ class Engine:
             return self._give_up(checkpoint, error)
         demands = [demand for demand in found if demand is not None]
         admitted, hints = self._commits.limiter.admit(checkpoint, demands)
-        self._commits.publish([*hints])
+        if hints:
+            self._commits.publish([*hints])
         if not admitted:
             return checkpoint, []
         begun = copy(checkpoint)

@@ -41,6 +41,8 @@ LEASED = frozenset({Scope.LEASE})
 STARTED = frozenset({Scope.RUN, Scope.ACTIVE})
 JITTER = 0.2
 ROUNDS_AHEAD = 20
+AT_ONCE = 50
+"""So many are called by one who frees slots; each of them calls further ones when it begins."""
 
 
 class Limiter:
@@ -126,6 +128,9 @@ class Limiter:
         if terms.count is not None and len(usage.claims) >= terms.count:
             return f"waits for {demand.label}: {terms.count} per {terms.per_s:g} s are used up"
         free = _free(terms, usage)
+        # Counted first, which is cheap; the line itself is read only to leave out who is not there any more.
+        if unit.slots.ahead(demand.key, *place, free) < free:
+            return None
         line = unit.slots.line(demand.key, free)
         ahead = sum((waiter.rank, waiter.run_id) < place for waiter in line if waiter.run_id != place[1])
         if ahead < free:
@@ -185,7 +190,8 @@ class Limiter:
     def _call_next(self, unit: Unit, key: str, terms: Terms, usage: Usage) -> list[Hint]:
         """Call as many of the line as there are slots; who was called a moment ago is on his way."""
         hints: list[Hint] = []
-        for position, waiter in enumerate(unit.slots.line(key, _slots_left(terms, usage))):
+        line = unit.slots.line(key, min(AT_ONCE, _slots_left(terms, usage)))
+        for position, waiter in enumerate(line):
             if waiter.called_at is not None and waiter.called_at > usage.now - self._timing.grace_s:
                 continue
             at = usage.now if terms.count is None else max(usage.now, _window_opens(terms, usage, position))

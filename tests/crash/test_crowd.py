@@ -111,7 +111,7 @@ def test_a_crowd_of_runs_waits_in_the_database(fleet: CrashFleet, client: Client
     assert grown < 20e6
 
 
-def test_a_killed_worker_leaves_its_slot_to_the_next(
+def test_a_killed_worker_leaves_its_slot_to_the_next_and_meanwhile_nobody_else_waits(
     fleet: CrashFleet, client: Client, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -126,6 +126,13 @@ def test_a_killed_worker_leaves_its_slot_to_the_next(
     others = [run_id for name, run_id in runs.items() if name != called]
     eventually(lambda: all(client.checkpoint(run_id).hold_reason for run_id in others), timeout=30)
     assert client.checkpoint(others[0]).hold_reason == "waits for limit 'outside': 1 of 1 slots in use"
+    assert [path.name for path in gate.iterdir()] == [called]
+    # A slow effect, and those who wait for its slot, hold up nobody else.
+    listener = client.start("wait")
+    eventually(lambda: client.get(listener).status.value == "waiting", timeout=30)
+    client.emit_event(wait_key="open")
+    assert client.wait(listener, timeout=30).status.value == "completed"
+    assert client.wait(client.start("brief"), timeout=30).status.value == "completed"
     assert [path.name for path in gate.iterdir()] == [called]
     killed = first if (gate / called).read_text() == str(first.pid) else second
     killed.kill()
