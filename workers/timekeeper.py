@@ -70,7 +70,9 @@ class Timekeeper:
         now = [message for message in messages if not (isinstance(message, Hint) and message.delay_s > 0)]
         with_eta = self._count_eta(later)
         if now or with_eta:
-            self._dispatcher.send([*now, *later[:with_eta]])
+            # Of ETA messages there are few: a full queue must not cost a timer its time.
+            etas = [replace(hint, takes_room=False) for hint in later[:with_eta]]
+            self._dispatcher.send([*now, *etas])
         if later[with_eta:]:
             self._keep(later[with_eta:])
 
@@ -157,7 +159,8 @@ class Timekeeper:
         return [replace(hint, takes_room=False) for hint in due if hint.task not in full]
 
     def close(self) -> None:
-        """Hand over: what is kept is published at once, as ETA messages."""
+        """Hand over: what is kept is published for now, and who receives it too early keeps it, so that the
+        others' bounds hold as well."""
         with self._changed:
             self._closed = True
             left = [hint for _, _, hint in self._kept]
@@ -166,4 +169,4 @@ class Timekeeper:
         if self._thread is not None:
             self._thread.join(timeout=5.0)
         if left:
-            self._dispatcher.send(left)
+            self._dispatcher.send([replace(hint, delay_s=0.0) for hint in left])
