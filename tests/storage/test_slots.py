@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from abstractruntime.core.limit_terms import Scope, Terms
 from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.checkpoints import ADMITTED, QUEUED, CheckpointStore, Task, Write, Written
 from abstractruntime.storage.slots import MAX_CALLS, UNSENT
+from abstractruntime.storage.sql.store import SqlCheckpointStore
 from tests.storage.runs import a_run, insert, loaded, moved
 
 LEASED = Terms(Scope.LEASE, concurrency=2)
@@ -98,6 +100,18 @@ def test_a_line_is_in_order_of_rank(store: CheckpointStore) -> None:
         assert unit.slots.rank_of("nobody") is None
         waiter = unit.slots.line("k", 1)[0]
         assert (waiter.version, waiter.task, waiter.workflow_id) == (1, Task.TICK, a_run().workflow_id)
+
+
+def test_the_release_before_goes_on_in_a_migrated_database(sql_store: SqlCheckpointStore) -> None:
+    """Revision 0004 only adds: what revision 0003's workers insert has the defaults."""
+    with sql_store.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO runs (run_id, workflow_id, status, run_json, wake_at, inserted_at) "
+            f"VALUES ('r1', 'wf', 'running', '{json.dumps(a_run().to_dict())}', 1.0, 1.0)"
+        )
+    old = loaded(sql_store, "r1")
+    assert (old.priority, old.admission, old.redeliveries) == (0, None, 0)
+    assert [run.run_id for run in sql_store.claim_due(limit=9, grace_s=10.0)] == ["r1"]
 
 
 def test_who_moves_on_leaves_the_line(store: CheckpointStore) -> None:
