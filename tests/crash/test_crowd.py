@@ -84,6 +84,7 @@ class Watch:
         self._redis.close()
 
 
+@pytest.mark.timeout(max(120.0, CROWD / 15))
 def test_a_crowd_of_runs_waits_in_the_database(fleet: CrashFleet, client: Client) -> None:
     memory = psutil.Process().memory_info
     with Watch(fleet) as watch:
@@ -101,7 +102,7 @@ def test_a_crowd_of_runs_waits_in_the_database(fleet: CrashFleet, client: Client
         waiting = client.counts().get("running", 0)
         eventually(
             lambda: client.counts().get("running", 0) == 0,
-            timeout=60 + CROWD / 50,
+            timeout=60 + CROWD / 20,
             interval=0.2,
             message="left",
         )

@@ -76,16 +76,23 @@ def _mail(hint: Hint, now: float) -> Mail:
 
 
 class ProcessDispatcher:
-    """The `Dispatcher` of one process; it may die between two messages."""
+    """The `Dispatcher` of one process; it may die between two messages.
+
+    Attributes:
+        crowded: whether a queue is full now.
+    """
 
     def __init__(self, broker: Broker, point: Callable[[str], None]) -> None:
+        self.crowded: Callable[[], bool] = lambda: False
         self._broker = broker
         self._point = point
 
     def send(self, messages: Sequence[Message]) -> None:
         for message in messages:
             self._point("broker.send")
+            if isinstance(message, Hint) and message.takes_room and self.crowded():
+                continue
             self._broker.accept(message)
 
     def is_full(self, task: Task, *, look: bool = False) -> bool:
-        return False
+        return self.crowded()

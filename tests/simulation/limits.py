@@ -1,5 +1,5 @@
-"""Worlds with limits: never more leases of a key than slots, never more beginnings in a window than allowed,
-and nobody is forgotten (that is `invariants.check`: no run with work left behind)."""
+"""Worlds with limits, whose queues are full now and then: never more leases of a key than slots, never more
+beginnings in a window than allowed, and nobody is forgotten (`invariants.check`: no run with work left)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class LimitedWorld(World):
     slots = 2
     keys = 2
     refused = 0
+
+    def __init__(self, seed: int, *, trace: bool = False, profile: Profile | None = None) -> None:
+        super().__init__(seed, trace=trace, profile=profile)
+        # The queues are full now and then, also after the faults: then the sweep does it all.
+        self._dispatcher.crowded = lambda: self.rng.random() < 0.2
 
     def key_of(self, payload: dict[str, Any]) -> str:
         return str(payload.get("nth", 0) % self.keys)
