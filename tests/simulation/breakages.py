@@ -17,6 +17,8 @@ from workers import schedules
 from workers.commits import Batch, Commits
 from workers.deployment import Deployment
 from workers.effects import EffectRunner
+from workers.engine import Engine
+from workers.hints import Message
 from workers.placement import Placement, placement, timer
 
 from .database import SimulatedDatabase, SimulatedUnit
@@ -86,6 +88,27 @@ def wake_up_only_by_message() -> Iterator[None]:
         return replace(placement(run, now, timing, **rest), wake_at=None)
 
     with patch("workers.commits.placement", hint_only):
+        yield
+
+
+@_breakage
+def hints_of_earlier_steps_dropped() -> Iterator[None]:
+    """A tick of several steps publishes what the last of them sent; children and listeners that were woken
+    before are left to the sweep."""
+    step, take_steps = Engine._step, Engine._take_steps
+    last: list[list[Message]] = [[]]
+
+    def noted(self: Engine, *arguments: Any, **options: Any) -> Any:
+        after, sent = step(self, *arguments, **options)
+        last[0] = sent or last[0]
+        return after, sent
+
+    def careless(self: Engine, checkpoint: Checkpoint, messages: list[Message]) -> None:
+        last[0] = []
+        take_steps(self, checkpoint, messages)
+        messages[:] = last[0]
+
+    with patch.object(Engine, "_step", noted), patch.object(Engine, "_take_steps", careless):
         yield
 
 

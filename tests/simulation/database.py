@@ -104,6 +104,14 @@ class SimulatedDatabase:
     def _locked_runs(self) -> list[str]:
         return [name[4:] for name in self._locks if name.startswith("run:")]
 
+    @property
+    def awake(self) -> dict[str, float]:
+        """Who must be looked at, and when."""
+        return self.inner._tables.awake
+
+    def close(self) -> None:
+        """The world has ended."""
+
     # -- the port -------------------------------------------------------------------------------
 
     def load(self, run_id: str) -> Checkpoint | None:
@@ -119,11 +127,14 @@ class SimulatedDatabase:
     def unit(self) -> AbstractContextManager[Unit]:
         return self._unit()
 
+    def _new_unit(self) -> SimulatedUnit:
+        return SimulatedUnit(self)
+
     @contextmanager
     def _unit(self) -> Iterator[Unit]:
         self.point("db.begin")
         fiber = Fibers.current()
-        unit = SimulatedUnit(self)
+        unit = self._new_unit()
         try:
             if self._serial:
                 self.lock("database", unit.held)

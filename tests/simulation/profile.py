@@ -24,6 +24,7 @@ class Profile:
         flaky: a node raises.
         ignorant: one worker does not know every workflow until the faults stop.
         scheduled: a workflow is started every so often by several beats.
+        sqlite: the database is a SQLite file.
         patient: time passes only when nothing else can happen.
         focus: what workflows and clients do most: ``events``, ``effects``, ``children`` or, empty, all.
         names, sessions: of events and runs; with few of them events and waits meet, with many they miss.
@@ -45,11 +46,27 @@ class Profile:
     flaky: float = 0.05
     ignorant: bool = False
     scheduled: bool = False
+    sqlite: bool = False
     patient: bool = False
     focus: str = ""
     names: tuple[str, ...] = ("a", "b", "c")
     sessions: tuple[str, ...] = ("s0", "s1")
     control: float = 1.0
+
+    @property
+    def is_calm(self) -> bool:
+        """Nothing is lost, late or interrupted, so that messages alone must do."""
+        return self.patient and self.switch == self.slow == 0.0 and self == self.without_faults()
+
+    @classmethod
+    def of(cls, seed: int) -> Profile:
+        """The profile of a seed: drawn; every 25th is SQLite's, and another one in 25 is calm."""
+        profile = cls.draw(Random(seed))
+        if seed % 25 == 24:
+            return replace(profile, sqlite=True, serial=True)
+        if seed % 25 == 12:
+            return replace(profile.without_faults(), switch=0.0, slow=0.0, patient=True)
+        return profile
 
     @classmethod
     def draw(cls, rng: Random) -> Profile:

@@ -54,12 +54,16 @@ class Scheduler:
         """Faults for as many actions as the profile says, then calm."""
         world = self._world
         self._start()
-        for _ in range(world.profile.actions):
+        for number in range(world.profile.actions):
             if world.journal.violations:
                 return
+            world.begin(str(number))
             if not world.profile.patient:
                 world.time += self._rng.choice((0.0, 0.001, 0.05, 0.5))
-            self._rng.choices(self._actions, cum_weights=self._weights)[0]()
+            action = self._rng.choices(self._actions, cum_weights=self._weights)[0]
+            if world.happens():
+                action()
+        world.begin("end")
         self._drain()
 
     # -- processes ------------------------------------------------------------------------------
@@ -285,7 +289,7 @@ class Scheduler:
             if world.journal.violations or not self._drain_a_bit():
                 return
         alive = ", ".join(fiber.label for fiber in world.fibers.alive)
-        awake = world.database.inner._tables.awake
+        awake = world.database.awake
         world.journal.violate(f"never comes to rest: {alive or 'no task'}; awake {sorted(awake)[:5]}")
 
     def _drain_a_bit(self) -> bool:
@@ -301,7 +305,7 @@ class Scheduler:
     def _wake_the_next(self) -> bool:
         """Time goes on to the next wake-up; the sweep finds it."""
         world = self._world
-        awake = world.database.inner._tables.awake
+        awake = world.database.awake
         times = [*awake.values(), *(mail.ready_at for mail in world.broker.queue)]
         if not times:
             return False

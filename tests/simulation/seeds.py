@@ -24,20 +24,35 @@ class Outcome:
     crashes: int
     switches: int
     redelivered: int
+    happened: list[str]
+    profile: Profile
+    only: frozenset[str] | None = None
 
     def report(self) -> str:
         """For people: what broke, and how to see it again."""
         lines = [f"seed {self.seed} broke {len(self.broken)} invariant(s):"]
         lines += [f"  - {text}" for text in self.broken]
-        lines.append(f"replay: python -m tests.simulation --seed {self.seed} --trace")
+        lines.append(f"replay: {self.replay()}")
         if self.trace:
             lines += ["trace:", *(f"  {line}" for line in self.trace)]
         return "\n".join(lines)
 
+    def replay(self) -> str:
+        """The command that shows it again."""
+        only = "" if self.only is None else f" --only {','.join(self.happened)}"
+        return f"python -m tests.simulation --seed {self.seed}{only} --trace"
 
-def simulate(seed: int, *, trace: bool = False, profile: Profile | None = None) -> Outcome:
-    """Run one seed; the same seed gives the same outcome."""
-    world = World(seed, trace=trace, profile=profile)
+
+def simulate(
+    seed: int, *, trace: bool = False, profile: Profile | None = None, only: frozenset[str] | None = None
+) -> Outcome:
+    """Run one seed; the same seed gives the same outcome.
+
+    Args:
+        only: take these decisions only (`World.happens`), to see a part of what happened.
+    """
+    world = World(seed, trace=trace, profile=profile or Profile.of(seed), only=only)
+    drawn = world.profile
     with world.running():
         Scheduler(world).run()
         broken = list(world.journal.violations) or check(world)
@@ -50,4 +65,7 @@ def simulate(seed: int, *, trace: bool = False, profile: Profile | None = None) 
         crashes=world.crashes,
         switches=world.switches,
         redelivered=world.database.redelivered,
+        happened=world.happened,
+        profile=drawn,
+        only=only,
     )

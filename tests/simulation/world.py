@@ -36,6 +36,7 @@ from .journal import Journal
 from .outside import Outside
 from .ports import Pulse, simulated_ports
 from .profile import Profile
+from .sqlite_database import SqliteDatabase
 from .workflows import Flow, draw_flows
 
 __all__ = ["Trace", "World"]
@@ -84,12 +85,28 @@ class World:
     Attributes:
         rng: decides everything.
         profile: how likely faults are; replaced by a faultless one when the faults stop.
+        is_calm: there were never to be any.
+        happened: the decisions that were taken, see `happens`.
+
+    Args:
+        only: the decisions that may be taken; ``None`` = whatever is drawn.
     """
 
-    def __init__(self, seed: int, *, trace: bool = False, profile: Profile | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        trace: bool = False,
+        profile: Profile | None = None,
+        only: frozenset[str] | None = None,
+    ) -> None:
         self.seed = seed
         self.rng = Random(seed)
         self.profile = profile or Profile.draw(self.rng)
+        self.is_calm = self.profile.is_calm
+        self.happened: list[str] = []
+        self._only = only
+        self._action, self._decision = "start", 0
         self.trace = Trace(trace)
         self.trace.clock = self.clock
         self.time = EPOCH
@@ -100,9 +117,7 @@ class World:
         self.switches = 0
         self._ids = 0
         self._ends: dict[Fiber, Callable[[Fiber], None]] = {}
-        self.database = SimulatedDatabase(
-            self.clock, self.fibers, self.journal, self.point, serial=self.profile.serial
-        )
+        self.database = self._make_database()
         self.broker = Broker(self.journal, self.clock, self.chance)
         self.outside = Outside(self.database, self.journal, self.point, self.die, self.trace)
         self.flows: dict[str, Flow] = draw_flows(self.rng, self.profile, self.point, self.die, self.chance)
@@ -124,10 +139,18 @@ class World:
             TIMING,
         )
         self.first_pulse: float | None = None
+        if self.schedules:
+            self.database.inner.schedule_cursor("every")
         self.starts: dict[str, tuple[str, str, float]] = {}
         self.workers = [self._make_worker(number) for number in range(self.profile.workers)]
 
     # -- parts ----------------------------------------------------------------------------------
+
+    def _make_database(self) -> SimulatedDatabase:
+        parts = self.clock, self.fibers, self.journal, self.point
+        if self.profile.sqlite:
+            return SqliteDatabase(*parts)
+        return SimulatedDatabase(*parts, serial=self.profile.serial)
 
     def _make_app(self, workflow_ids: list[str]) -> App:
         policy = DefaultEffectPolicy(effect_max_attempts={"llm_call": 3, "tool_calls": 2})
@@ -173,6 +196,7 @@ class World:
                 self.profile = self.profile.without_faults()
                 for fiber in list(self.fibers.alive):
                     self.fibers.kill(fiber)
+                self.database.close()
 
     def _nap(self, seconds: float) -> None:
         fiber = Fibers.current()
@@ -188,10 +212,25 @@ class World:
 
     # -- chance ---------------------------------------------------------------------------------
 
+    def begin(self, action: str) -> None:
+        """The scheduler's next action. What is drawn in it does not depend on the actions before, so that one
+        can be left out and the others stay what they are."""
+        self._action, self._decision = action, 0
+        self.rng.seed(f"{self.seed}/{action}")
+
+    def happens(self) -> bool:
+        """Something was drawn that may also be left out: an action, an interruption, a fault."""
+        name = f"{self._action}.{self._decision}"
+        self._decision += 1
+        if self._only is not None and name not in self._only:
+            return False
+        self.happened.append(name)
+        return True
+
     def chance(self, kind: str) -> bool:
         """Whether a fault of this kind happens now."""
         probability: float = getattr(self.profile, kind)
-        return probability > 0.0 and self.rng.random() < probability
+        return probability > 0.0 and self.rng.random() < probability and self.happens()
 
     def die(self, name: str) -> None:
         """Poison: the code of a node or a handler kills its process."""
@@ -212,19 +251,23 @@ class World:
         profile, draw = self.profile, self.rng.random()
         draw -= profile.crash
         if draw < 0.0:
+            if not self.happens():
+                return
             self.trace(f"CRASH at {name}")
             fiber.dead_now = True
             raise Crash(name)
         if name.startswith("db."):
             draw -= profile.cut
             if draw < 0.0:
+                if not self.happens():
+                    return
                 self.trace(f"connection lost at {name}")
                 raise DatabaseGone(name)
         if name == "effect.inside":
             draw -= profile.slow
         else:
             draw -= profile.switch * (2 if name in RACY else 1)
-        if draw < 0.0:
+        if draw < 0.0 and self.happens():
             self.switches += 1
             fiber.frozen = self.chance("freeze")
             if self.trace:
@@ -303,7 +346,6 @@ class World:
         """Beat's message to start what is scheduled, taken by some worker."""
         if self.first_pulse is None:
             self.first_pulse = self.time
-            self.database.inner.schedule_cursor("every")
         self.spawn("schedules", lambda: fire_due(self._deployment), lambda fiber: None)
 
     def learn(self) -> None:
