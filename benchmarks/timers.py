@@ -125,7 +125,7 @@ SELECT count(*) FROM runs WHERE status = 'completed' AND due_at IS NULL AND work
 
 def _until_completed(fleet: Fleet, burst: int, due: float) -> None:
     database = open_database(fleet.settings.database_url)
-    deadline = due + 60 + burst / 50
+    deadline = due + 120 + burst / 10
     with database.engine.connect() as connection:
         while True:
             time.sleep(0.5)
