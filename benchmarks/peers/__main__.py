@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         help="where the results go; default: the committed file, for a run of all peers that is not quick",
     )
     options = parser.parse_args(argv)
+    # So that servers, workers and scripts are ended by their blocks then, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen = options.only or list(PEERS)
     environments, figures = Environments(options.cache, options.published), Figures()
     _install(environments, [peer for peer in chosen if peer != "ours"], figures)
