@@ -63,10 +63,10 @@ def stringify_json(
 
 
 def _mode(mode: object) -> JsonStringifyMode:
-    if isinstance(mode, JsonStringifyMode):
-        return mode
+    if not isinstance(mode, str):  # Python's None is not the mode "none"
+        return JsonStringifyMode.BEAUTIFY
     try:
-        return JsonStringifyMode(str(mode).strip().lower())
+        return JsonStringifyMode(mode.strip().lower())
     except ValueError:
         return JsonStringifyMode.BEAUTIFY
 

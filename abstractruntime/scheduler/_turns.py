@@ -177,7 +177,8 @@ class Turns:
                 if turn.kind is not TurnKind.WAKE:
                     self._forget(turn.run_id)
                 return False
-            state = self._runtime.tick(workflow=turn.workflow, run_id=turn.run_id, max_steps=TURN_STEPS)
+            # Without max_steps (`spec/02 §13.3`): its default are the steps of a turn.
+            state = self._runtime.tick(workflow=turn.workflow, run_id=turn.run_id)
         except (Exception, SystemExit) as exc:
             self._report.count_resumed(-counted)
             self._raised(turn, exc)

@@ -35,6 +35,7 @@ def minified(value: object, **options: Any) -> str:
         (" None ", '{"a": 1, "b": [2, 3]}'),
         ("MINIFIED", '{"a":1,"b":[2,3]}'),
         ("beautify", '{\n  "a": 1,\n  "b": [\n    2,\n    3\n  ]\n}'),
+        (None, '{\n  "a": 1,\n  "b": [\n    2,\n    3\n  ]\n}'),
         ("what?", '{\n  "a": 1,\n  "b": [\n    2,\n    3\n  ]\n}'),
     ],
 )

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from abstractruntime import EffectType, RunState, RunStatus, Runtime, Scheduler, WorkflowRegistry
+from abstractruntime import (
+    EffectType,
+    RunState,
+    RunStatus,
+    Runtime,
+    Scheduler,
+    WorkflowRegistry,
+    WorkflowSpec,
+)
 from abstractruntime.core.times import to_iso
 from tests.kernel.flows import asks, done, flow
 
@@ -42,6 +50,22 @@ def test_runs_go_on_in_due_order(bench: Bench) -> None:
     bench.clock.skip(60)
     assert bench.scheduler().poll_once() == 3
     assert order == ["w10", "w20", "w30"]
+
+
+def test_a_turn_is_a_plain_call_of_tick(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts wrap or replace ``tick`` with what `spec/02 §13.3` says it is called with."""
+    calls: list[str] = []
+    run = bench.go(timer(bench.inside(60)))
+
+    def tick(*, workflow: WorkflowSpec, run_id: str) -> RunState:
+        calls.append(run_id)
+        return Runtime.tick(bench.runtime, workflow=workflow, run_id=run_id)
+
+    monkeypatch.setattr(bench.runtime, "tick", tick)
+    bench.clock.skip(61)
+    assert bench.scheduler().poll_once() == 1
+    assert calls == [run.run_id]
+    assert bench.runtime.get_state(run.run_id).status is RunStatus.COMPLETED
 
 
 def test_a_store_that_cannot_be_searched_is_refused() -> None:
