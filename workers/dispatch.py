@@ -140,7 +140,10 @@ class CeleryDispatcher:
 
     def _publish(self, hint: Hint) -> None:
         producer = self._producer()
-        body = ([hint.run_id, hint.version], {"node": hint.node, "workflow": hint.workflow_id}, _EMBED)
+        kwargs: dict[str, object] = {"node": hint.node, "workflow": hint.workflow_id}
+        if hint.first and hint.task is Task.TICK:
+            kwargs["first"] = True
+        body = ([hint.run_id, hint.version], kwargs, _EMBED)
         task_id = str(uuid4())
         headers: dict[str, Any] = {
             "lang": "py",
@@ -156,7 +159,7 @@ class CeleryDispatcher:
             "expires": None,
             "origin": self._origin,
             "argsrepr": repr((hint.run_id, hint.version)),
-            "kwargsrepr": repr({"node": hint.node, "workflow": hint.workflow_id}),
+            "kwargsrepr": repr(kwargs),
         }
         producer.publish(
             body,

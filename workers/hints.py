@@ -19,7 +19,8 @@ class Hint:
 
     ``node`` and ``workflow_id`` are for people who watch the queue (Flower); workers ignore them.
     ``takes_room``: it makes its queue longer, so it is not published while the queue is full; what takes the
-    place of the message that its sender is carrying out is.
+    place of the message that its sender is carrying out is. ``first``: the commit itself sends it, not a
+    sweep that found the run still there.
     """
 
     task: Task
@@ -30,6 +31,7 @@ class Hint:
     delay_s: float = 0.0
     made_at: float = field(default_factory=monotonic, compare=False, repr=False)
     takes_room: bool = field(default=True, compare=False, repr=False)
+    first: bool = field(default=True, compare=False, repr=False)
 
     @classmethod
     def for_due(cls, due: DueRun, made_at: float) -> Hint:
@@ -44,6 +46,7 @@ class Hint:
             delay,
             made_at,
             takes_room=False,
+            first=False,
         )
 
 

@@ -61,8 +61,8 @@ def register_tasks(celery: Celery, settings: Settings) -> None:
         "retry_jitter": True,
     }
 
-    def tick(run_id: str, version: int, node: str = "", workflow: str = "") -> None:
-        deployment_of(celery, settings).engine.tick(run_id, version)
+    def tick(run_id: str, version: int, node: str = "", workflow: str = "", first: bool = False) -> None:
+        deployment_of(celery, settings).engine.tick(run_id, version, first=first)
 
     def effect(run_id: str, version: int, node: str = "", workflow: str = "") -> None:
         deployment_of(celery, settings).engine.effect(run_id, version)

@@ -245,6 +245,21 @@ def test_lost_messages_are_found_by_the_sweep() -> None:
     assert bench.run(run_id).status is RunStatus.COMPLETED
 
 
+@pytest.mark.parametrize(("first", "commits"), [(True, 1), (False, 2)])
+def test_a_hint_that_only_waited_in_a_slow_queue_costs_no_counting(first: bool, commits: int) -> None:
+    bench = one_node(lambda run, ctx: StepPlan("node", next_node="done"))
+    run_id = bench.start("w")
+    bench.lose_messages()
+    bench.time += 60.0
+    for _ in range(3):  # the queue is so slow that the sweep has sent the step again meanwhile
+        bench.time += 60.0
+        bench.store.claim_due(limit=10, grace_s=1.0)
+    assert bench.checkpoint(run_id).redeliveries == 3
+    bench.deployment.engine.tick(run_id, 1, first=first)
+    assert bench.checkpoint(run_id).version == 1 + commits
+    assert bench.checkpoint(run_id).attempts == 0
+
+
 def test_a_far_timer_sends_nothing_until_it_enters_the_horizon() -> None:
     def node(run: RunState, ctx: RunContext) -> StepPlan:
         return StepPlan(

@@ -24,6 +24,7 @@ class Mail:
     run_id: str
     version: int
     ready_at: float
+    first: bool = False
 
 
 class Broker:
@@ -72,7 +73,7 @@ class Broker:
 
 
 def _mail(hint: Hint, now: float) -> Mail:
-    return Mail(hint.task, hint.run_id, hint.version, now + hint.delay_s)
+    return Mail(hint.task, hint.run_id, hint.version, now + hint.delay_s, hint.first)
 
 
 class ProcessDispatcher:

@@ -310,7 +310,7 @@ class World:
             if mail.task is Task.EFFECT:
                 worker.engine.effect(mail.run_id, mail.version)
             else:
-                worker.engine.tick(mail.run_id, mail.version)
+                worker.engine.tick(mail.run_id, mail.version, first=mail.first)
 
         def ended(fiber: Fiber) -> None:
             worker.busy = None
