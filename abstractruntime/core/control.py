@@ -14,13 +14,14 @@ from .environment import Environment
 from .errors import InvalidInputError
 from .limits import apply_limit_updates
 from .models import RunState, RunStatus, WaitReason, WaitState
-from .step_stamp import keep_step
+from .step_stamp import is_same_step, keep_step
 from .times import to_iso
 from .transition import Transition, changed
 
 __all__ = [
     "backed_off",
     "cancelled",
+    "goes_on",
     "hold",
     "is_backing_off",
     "is_controlled",
@@ -58,6 +59,12 @@ def is_paused(run: RunState) -> bool:
     runtime = run.vars.get("_runtime")
     flags = runtime.get("control") if isinstance(runtime, dict) else None
     return isinstance(flags, dict) and flags.get("paused") is True
+
+
+def goes_on(before: RunState, stored: RunState) -> bool:
+    """Whether a step that began at ``before`` may still be written: nobody has taken it, and nobody has
+    paused the run, also not by the flag alone (`spec/01 §14`)."""
+    return is_same_step(before, stored) and not is_paused(stored)
 
 
 def is_synthetic_pause(run: RunState) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import records, transition
-from .control import backed_off, is_controlled
+from .control import backed_off, goes_on, is_controlled
 from .copies import copied
 from .effect_context import EffectContext, carrying_out
 from .effect_step import EffectStep
@@ -271,7 +271,7 @@ class Drive:
     def _is_stopped(self) -> bool:
         """Whether the step is not ours to go on with; then the run is seen as it is stored now."""
         stored = self._host.stores.changed_since(self._seen)
-        if stored is None or is_same_step(self.run, stored):
+        if stored is None or goes_on(self.run, stored):
             return False
         self._seen = self._host.stores.refresh(self._seen, self)
         self._is_first_effect = True

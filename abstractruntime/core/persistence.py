@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .control import goes_on, is_paused
 from .environment import Environment
 from .errors import UnknownRunError, WaitMismatchError
 from .models import RunState, RunStatus, StepRecord
 from .repair import missing_closing, was_left_over
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
-from .step_stamp import is_same_step, marks_of_others
+from .step_stamp import marks_of_others
 from .tally import Tally
 from .traces import attach_traces, renew_traces
 from .transition import Transition
@@ -146,7 +147,7 @@ class Persistence:
         if stored is None or stored is run:
             return None
         if seen.version is None and stored.updated_at == run.updated_at and stored.status is run.status:
-            return None
+            return stored if is_paused(stored) else None  # a host may set the flag and nothing else
         return stored
 
     # -- writing --------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ class Persistence:
             if version is not None:
                 return version
             now = self.see(seen.run.run_id)
-            if not is_same_step(seen.run, now.run):
+            if not goes_on(seen.run, now.run):
                 return None
             _keep_control(now.run, seen, made.run)
             seen = now
@@ -291,7 +292,7 @@ class Persistence:
         stored = self.changed_since(seen)
         if stored is None:
             return True
-        if not is_same_step(seen.run, stored):
+        if not goes_on(seen.run, stored):
             return False
         _keep_control(stored, seen, made.run)
         return True

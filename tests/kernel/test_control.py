@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -374,3 +375,32 @@ def test_stores_that_hand_out_what_they_keep() -> None:
     assert len(calls) == 1
     waiting = kernel.go(flow(a=asks(EffectType.ASK_USER, {"prompt": "?"}), done=done))
     assert kernel.resume(ASK, waiting.run_id, 2).output == {"out": 2}
+
+
+@pytest.mark.parametrize("place", ["node", "handler"])
+def test_pause_flag_that_a_host_stores_by_itself(kernel: Kernel, place: str) -> None:
+    """Nothing of the step is committed, although status, node and time of the stored run are as before."""
+
+    def set_flag(run: RunState) -> None:
+        stored = deepcopy(kernel.run_store.load(run.run_id))
+        stored.vars["_runtime"].setdefault("control", {})["paused"] = True
+        kernel.run_store.save(stored)
+
+    def node(run: RunState, context: RunContext) -> StepPlan:
+        if place == "node":
+            set_flag(run)
+            return StepPlan("a", next_node="done")
+        return StepPlan("a", Effect(LLM), "done")
+
+    def handler(run: RunState, effect: Effect) -> EffectOutcome:
+        set_flag(run)
+        return EffectOutcome.completed({"n": 1})
+
+    kernel.use(effect_handlers={LLM: handler})
+    workflow = flow(a=node, done=done)
+    state = kernel.go(workflow)
+    assert (state.status, state.current_node) == (RunStatus.RUNNING, "a")
+    assert flags(state) == flags(kernel.state(state.run_id)) == {"paused": True}
+    assert kernel.kinds(state.run_id) == (
+        ["started llm_call", "completed llm_call"] if place == "handler" else []
+    )
