@@ -325,7 +325,7 @@ class CheckpointStore(Protocol):
     ) -> list[DueRun]:
         """Take up to ``limit`` runs whose ``wake_at`` has passed, in order of ``priority + (time passed since
         wake_at) / ageing_s``, highest first, and push their wake-up to
-        ``max(now, due_at) + grace_s * 2 ** min(redeliveries, 5)``, so that the next sweep leaves them
+        ``max(now, due_at) + grace_s * 2 ** min(redeliveries, 2)``, so that the next sweep leaves them
         alone. A run whose work was due already counts one more redelivery; a timer that merely enters
         the horizon does not. ``only``: runs whose next task is this. Concurrent callers get disjoint runs
         (skip locked)."""

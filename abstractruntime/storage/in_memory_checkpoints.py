@@ -17,7 +17,7 @@ from .json_text import decode
 
 __all__ = ["InMemoryCheckpointStore"]
 
-MAX_DOUBLINGS = 5
+MAX_DOUBLINGS = 2
 
 
 class InMemoryCheckpointStore:

@@ -214,7 +214,7 @@ due AS (
     SELECT * FROM plain UNION ALL SELECT * FROM ranked ORDER BY urgency LIMIT :limit
 )
 UPDATE runs SET
-    wake_at = greatest(c.now, runs.due_at) + :grace * (2 ^ least(runs.redeliveries, 5)),
+    wake_at = greatest(c.now, runs.due_at) + :grace * (2 ^ least(runs.redeliveries, 2)),
     redeliveries = runs.redeliveries + CASE WHEN runs.due_at > c.now THEN 0 ELSE 1 END
 FROM due, c WHERE runs.run_id = due.run_id
 RETURNING due.urgency, runs.run_id, runs.version, runs.current_node, runs.workflow_id, runs.task,

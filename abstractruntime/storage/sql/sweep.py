@@ -8,7 +8,7 @@ from .engine import Database
 
 __all__ = ["claim_due", "defer", "extend_lease"]
 
-MAX_DOUBLINGS = 5
+MAX_DOUBLINGS = 2
 
 
 def extend_lease(database: Database, run_id: str, version: int, seconds: float, *, revive: bool) -> bool:
