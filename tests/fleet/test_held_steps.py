@@ -198,7 +198,7 @@ def test_a_node_sees_the_traces_of_steps_that_are_held() -> None:
 
 
 def test_a_held_step_whose_result_the_ledger_has_takes_it_from_there() -> None:
-    """Found by seed 1968 of the simulation: its tick was never acknowledged, and again in vain for ever."""
+    """Found by the simulation: its tick was never acknowledged, and again in vain for ever."""
 
     def twice(run: RunState, ctx: RunContext) -> StepPlan:
         run.vars["seen"] = [*run.vars.get("seen", []), "a"]

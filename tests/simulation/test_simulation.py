@@ -97,7 +97,7 @@ def test_deliberate_mistake_is_found(name: str) -> None:
 
 def _first_broken(name: str, profile: Profile) -> Outcome | None:
     with BREAKAGES[name]():
-        for seed in range(150):
+        for seed in range(300):
             outcome = simulate(seed, profile=profile)
             if outcome.broken:
                 return outcome
