@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         default=20_000, ge=1, description="further timers within the horizon that one process keeps itself"
     )
     queue_limit: int = Field(
-        default=4000,
+        default=2000,
         ge=1,
         description="messages in a queue from which on only the sweep feeds it, as it drains",
     )
