@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from math import isfinite
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["copy_run", "storable_run", "storable_value"]
 def copy_run(run: RunState) -> RunState:
     """The run and nothing shared with it."""
     wait = None if run.waiting is None else _copy_wait(run.waiting, copied)
-    return _with(run, copied(run.vars), copied(run.output), wait)
+    return _with(run, copied(run.vars), _copy_output(run.output), wait)
 
 
 def storable_value(value: Any, what: Callable[[], str]) -> Any:
@@ -37,16 +38,26 @@ def storable_value(value: Any, what: Callable[[], str]) -> Any:
 def storable_run(run: RunState) -> RunState:
     """`copy_run` of what the durable stores would take, without computed views.
 
+    ``output`` alone may be anything that can be copied: the contract keeps it unconverted where a store can,
+    and has its JSON form in the completion record (`spec/01 §10.14`).
+
     Raises:
-        TypeError, InvalidInputError: it holds something that has no JSON form.
+        TypeError, InvalidInputError: another part holds something that has no JSON form.
     """
 
     def what() -> str:
         return f"run '{run.run_id}'"
 
-    vars, output = without_derived(run.vars), run.output
+    vars = without_derived(run.vars)
     wait = None if run.waiting is None else _copy_wait(run.waiting, lambda value: storable_value(value, what))
-    return _with(run, storable_value(vars, what), storable_value(output, what), wait)
+    return _with(run, storable_value(vars, what), _copy_output(run.output), wait)
+
+
+def _copy_output(output: Any) -> Any:
+    try:
+        return copied(output)
+    except RecursionError:  # it holds itself
+        return deepcopy(output)
 
 
 _SCALARS = frozenset({str, int, bool, type(None)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from abstractruntime.core.models import EffectType, RunState, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.spec import RunContext
+from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 
 from .flows import asks, done, flow, goes
 from .kernel import Kernel
@@ -118,14 +120,23 @@ def test_empty_output_completes(kernel: Kernel) -> None:
     assert kernel.kinds(state.run_id) == ["completion", "status completed"]
 
 
-def test_completion_record_is_json_safe_and_the_output_is_kept_as_it_is() -> None:
-    kernel = Kernel(PlainRunStore(), PlainLedgerStore())  # a store that takes any object
+@pytest.mark.parametrize(
+    "stores",  # those that take any object as output
+    [(PlainRunStore, PlainLedgerStore), (InMemoryRunStore, InMemoryLedgerStore)],
+)
+def test_completion_record_is_json_safe_and_the_output_is_kept_as_it_is(
+    stores: tuple[Callable[[], Any], Callable[[], Any]],
+) -> None:
+    kernel = Kernel(*(make() for make in stores))
     cyclic: dict[str, Any] = {}
     cyclic["self"] = cyclic
     output = {"day": date(2026, 1, 2), 3: {"x"}, "cycle": cyclic}
     state = kernel.go(flow(end=lambda run, context: StepPlan("end", complete_output=output)))
     assert state.output is not None
     assert state.output["day"] == date(2026, 1, 2)
+    stored = kernel.state(state.run_id).output
+    assert stored is not None
+    assert (stored["day"], stored[3]) == (date(2026, 1, 2), {"x"})
     assert kernel.ledger(state.run_id)[0]["result"]["output"] == {
         "day": "2026-01-02",
         "3": "{'x'}",
