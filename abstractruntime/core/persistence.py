@@ -271,7 +271,8 @@ class Persistence:
 
     def _is_plain_save(self) -> bool:
         """Whether ``save`` is the store's own: one that somebody wrote over it must see every save."""
-        return getattr(self.run_store.save, "__func__", None) is self._save_of_swap
+        own = self._save_of_swap
+        return own is not None and getattr(self.run_store.save, "__func__", None) is own
 
     def _keep_outcome(self, outcome: StepRecord) -> None:
         """The checkpoint could not be written, and a store with transactions took the record back with it:

@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .overrides import has_own
+
 __all__ = ["PriorFailure", "PriorResult", "ReuseLookup"]
 
 TAIL = 20
@@ -44,7 +46,8 @@ class ReuseLookup:
     def __init__(self, ledger: _Ledger, run_id: str) -> None:
         self._ledger = ledger
         self._run_id = run_id
-        self._find = getattr(ledger, "find_completed", None)
+        is_plain = not has_own(ledger, "list", beside="find_completed")
+        self._find = getattr(ledger, "find_completed", None) if is_plain else None
         self._seen: dict[str, dict[str, Any] | None] | None = None
 
     def completed(self, key: str) -> PriorResult | None:

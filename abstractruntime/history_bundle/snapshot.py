@@ -87,13 +87,16 @@ def _stored(store: ArtifactPort, run_id: str, snapshot: dict[str, Any], referenc
 
 
 def _note(run_store: RunPort, run: RunState, reference: dict[str, str]) -> None:
+    """Nothing of it stays if it can't be saved: a store may hand out the very object that it keeps."""
     runtime = run.vars.get("_runtime")
     if not isinstance(runtime, dict):
         runtime = run.vars["_runtime"] = {}
+    before = dict(runtime)
     runtime[_KEY] = dict(reference)
     try:
         run_store.save(run)
     except Exception as exc:
+        run.vars["_runtime"] = before
         raise HistoryBundleError(
             f"Failed to persist workflow snapshot ref to run '{run.run_id}': {exc}"
         ) from exc

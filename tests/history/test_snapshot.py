@@ -104,3 +104,19 @@ def test_failing_store(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores.runs, "load", fail)
     with pytest.raises(RuntimeError, match="Failed to load run 'r': disk full"):
         persist(stores, SmallArtifactStore())
+
+
+def test_a_reference_that_could_not_be_saved_leaves_no_trace(stores: Stores) -> None:
+    """Also over a store that hands out the very objects it keeps."""
+    run = stores.run()
+    stores.runs.load = lambda run_id: run
+
+    def full(run: Any) -> None:
+        raise OSError("disk full")
+
+    stores.runs.save = full
+    with pytest.raises(
+        RuntimeError, match=r"^Failed to persist workflow snapshot ref to run 'r': disk full$"
+    ):
+        persist(stores, SmallArtifactStore())
+    assert "workflow_snapshot" not in run.vars["_runtime"]
