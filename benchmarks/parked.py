@@ -90,7 +90,7 @@ def parked_runs(
     dispatcher = _Counting()
     timing = Timing.of(fleet.settings)
     sweeps = [_ms(lambda: sweep(fleet.client.store, dispatcher, timing)) for _ in range(SWEEPS)]
-    emits, resumed = _events(fleet)
+    emits, resumed = _events(fleet, min(EVENTS, runs // 4))
     lists = [
         lambda: fleet.client.list(limit=100),
         lambda: fleet.client.list(limit=100, workflow_id="rare"),
@@ -155,10 +155,10 @@ def _until_waiting(fleet: Fleet, run_id: str) -> None:
         time.sleep(0.005)
 
 
-def _events(fleet: Fleet) -> tuple[list[float], list[float]]:
+def _events(fleet: Fleet, events: int) -> tuple[list[float], list[float]]:
     """Milliseconds of emits that wake one of the parked runs each, and until that run goes on."""
     emits, resumed = [], []
-    for index in range(WARM, WARM + 2 * EVENTS, 2):
+    for index in range(WARM, WARM + 2 * events, 2):
         before = time.time()
         receipt = fleet.client.emit_event("crowd", {}, wait_key=_key(index))
         emits.append((time.time() - before) * 1000)

@@ -50,25 +50,16 @@ class Timers:
 
 def timers(fleet: Fleet, *, timers: int = TIMERS, burst: int = BURST) -> Timers:
     """Fill the table, wait for the second in which the burst is due, watch, and read the ledgers."""
-    # Time to fill the table before the first of them comes within the horizon.
-    due = time.time() + 20.0 + timers / 5000 + fleet.settings.timer_horizon
-    far = due + DAY
+    far = time.time() + DAY
     seed = fleet.client.start("timer", {"until": due_text(far)})
     while fleet.client.get(seed).status is not RunStatus.WAITING:
         time.sleep(0.01)
-    horizon = fleet.settings.timer_horizon
-    multiply(
-        fleet.settings.database_url,
-        Crowd(seed, 1, timers - burst, far, 1.0, horizon),
-        Crowd(
-            seed,
-            timers - burst + 1,
-            timers,
-            due - (timers - burst + 1) * SECOND / burst,
-            SECOND / burst,
-            horizon,
-        ),
-    )
+    horizon, url = fleet.settings.timer_horizon, fleet.settings.database_url
+    multiply(url, Crowd(seed, 1, timers - burst, far, 1.0, horizon))
+    # Time to copy the burst before it comes within the horizon.
+    due, apart = time.time() + 10.0 + burst / 500 + horizon, SECOND / burst
+    first = timers - burst + 1
+    multiply(url, Crowd(seed, first, timers, due - first * apart, apart, horizon))
     if time.time() > due - horizon:
         raise RuntimeError("filling the table took too long: the burst is within the horizon already")
     with _Watch(fleet) as watch:
