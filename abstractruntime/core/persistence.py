@@ -16,6 +16,7 @@ from .control import goes_on, is_paused
 from .environment import Environment
 from .errors import UnknownRunError, WaitMismatchError
 from .models import RunState, RunStatus, StepRecord
+from .overrides import has_own
 from .repair import missing_closing, was_left_over
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
@@ -222,6 +223,9 @@ class Persistence:
         ``driver`` has given it back: whoever makes it go on later finds it free.
         """
         is_recorded = False
+        if outcome is not None and self._is_watched():
+            self.ledger_store.append(outcome)
+            outcome = None
         try:
             with self.writing(seen.run.run_id) as held:
                 if outcome is not None:
@@ -273,6 +277,15 @@ class Persistence:
         """Whether ``save`` is the store's own: one that somebody wrote over it must see every save."""
         own = self._save_of_swap
         return own is not None and getattr(self.run_store.save, "__func__", None) is own
+
+    def _is_watched(self) -> bool:
+        """Whether somebody wrote over ``save`` or ``append``. Where that breaks off, or looks at the store,
+        between a step's two writes, the outcome is in the ledger for good, as in `spec/02 §9`; else one
+        transaction writes both."""
+        if self._atomic is None:
+            return False
+        runs, ledger = self.run_store, self.ledger_store
+        return has_own(runs, "save", beside="atomic") or has_own(ledger, "append", beside="atomic")
 
     def _keep_outcome(self, outcome: StepRecord) -> None:
         """The checkpoint could not be written, and a store with transactions took the record back with it:
