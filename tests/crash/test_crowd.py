@@ -107,7 +107,8 @@ def test_a_crowd_of_runs_waits_in_the_database(fleet: CrashFleet, client: Client
             message="left",
         )
     assert client.counts() == {"completed": CROWD + 1}
-    assert watch.deepest <= LIMIT + BATCH
+    # Below the mark a whole batch fits; beat's own pulses and runs that just go on come on top.
+    assert watch.deepest <= LIMIT + BATCH + 20
     assert waiting > CROWD // 2  # the urgent one did not stand at the end of the line
     assert grown < 20e6
 
