@@ -63,7 +63,9 @@ class InMemoryCheckpointStore:
             if not revive and (row.lease_until or 0.0) < now + seconds / 20:
                 return False
             until = now + seconds
-            put(self._tables, replace(row, lease_until=until, wake_at=until))
+            # Who has paused the run has taken it out of the wake-up index.
+            wake_at = None if row.wake_at is None else until
+            put(self._tables, replace(row, lease_until=until, wake_at=wake_at))
             return True
 
     def defer(self, run_id: str, version: int, seconds: float, reason: str) -> bool:

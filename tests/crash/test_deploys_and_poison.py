@@ -50,11 +50,7 @@ def test_an_effect_waits_visibly_for_a_worker_that_has_its_handler(fleet: CrashF
 @pytest.mark.failure("poison step (raises; kills its worker)")
 def test_poison_stops_after_some_attempts_and_others_go_on(fleet: CrashFleet) -> None:
     """A node that raises, one that kills its worker, and an effect that does."""
-    few = {
-        "ABSTRACTRUNTIME_MAX_CRASHES": "2",
-        "ABSTRACTRUNTIME_REDELIVERY_GRACE": "0.3",
-        "ABSTRACTRUNTIME_LEASE": "0.6",
-    }
+    few = {"ABSTRACTRUNTIME_MAX_CRASHES": "2"}
     fleet.worker("ticks", queues="ticks", pool="prefork", **few)
     fleet.worker("effects", queues="effects", pool="prefork", **few)
     fleet.beat()

@@ -11,6 +11,9 @@ from .world import World
 
 __all__ = ["Outcome", "simulate"]
 
+TOLD_FIRST = 300
+TOLD_LAST = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -34,13 +37,21 @@ class Outcome:
         lines += [f"  - {text}" for text in self.broken]
         lines.append(f"replay: {self.replay()}")
         if self.trace:
-            lines += ["trace:", *(f"  {line}" for line in self.trace)]
+            lines += ["trace:", *(f"  {line}" for line in _readable(self.trace))]
         return "\n".join(lines)
 
     def replay(self) -> str:
         """The command that shows it again."""
         only = "" if self.only is None else f" --only {','.join(self.happened)}"
         return f"python -m tests.simulation --seed {self.seed}{only} --trace"
+
+
+def _readable(trace: list[str]) -> list[str]:
+    """What goes round for ever is cut short."""
+    if len(trace) <= TOLD_FIRST + TOLD_LAST:
+        return trace
+    left_out = len(trace) - TOLD_FIRST - TOLD_LAST
+    return [*trace[:TOLD_FIRST], f"... {left_out} lines ...", *trace[-TOLD_LAST:]]
 
 
 def simulate(

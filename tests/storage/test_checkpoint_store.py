@@ -227,6 +227,16 @@ def test_a_lease_is_extended_by_its_owner_only(store: CheckpointStore) -> None:
     assert not store.extend_lease("nobody", 1, 30.0)
 
 
+def test_a_heartbeat_does_not_put_a_paused_run_back_into_the_wake_up_index(store: CheckpointStore) -> None:
+    """Found by the simulation: its worker died then, and the sweep found the paused run for ever."""
+    before = insert(store, a_run())
+    held = moved(store, before, before.run, lease_until=1.0, wake_at=None)
+    assert store.extend_lease("r1", held.version, 30.0)
+    after = loaded(store, "r1")
+    assert after.lease_until == pytest.approx(after.now + 30.0, abs=20.0)
+    assert after.wake_at is None
+
+
 def test_a_deferred_run_says_why_until_its_next_commit(store: CheckpointStore) -> None:
     before = insert(store, a_run(), wake_at=1.0)
     assert store.defer("r1", 1, 60.0, "no worker knows workflow 'wf'")

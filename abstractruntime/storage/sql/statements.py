@@ -166,8 +166,10 @@ ORDER BY created_at, run_id
 
 # --- leases and wake-ups ---------------------------------------------------------------------------------
 
+# Who has paused the run has taken it out of the wake-up index: no heartbeat puts it back.
 _EXTEND_LEASE = """
-UPDATE runs SET lease_until = {now} + :seconds, wake_at = {now} + :seconds
+UPDATE runs SET lease_until = {now} + :seconds,
+    wake_at = CASE WHEN wake_at IS NULL THEN NULL ELSE {now} + :seconds END
 WHERE run_id = :run_id AND version = :version
 """
 EXTEND_LEASE = statement(_EXTEND_LEASE)
