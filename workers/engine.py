@@ -115,7 +115,7 @@ class Engine:
                 after, sent = self._step(checkpoint, may_hold=pace.may_hold())
                 is_over = pace.is_over(checkpoint, after)
                 if is_over and is_held(after):
-                    after, sent = self._commits.commit_held(after, StepClock(after.now))
+                    after, sent = self._write_held(after)
             except (TakeOneByOne, AlreadyDone):
                 # The latter: the ledger has the result of a step that was held, so that step was not to be
                 # taken at all. Alone it takes its result from there.
@@ -132,6 +132,13 @@ class Engine:
             if is_over:
                 return
             checkpoint = after
+
+    def _write_held(self, held: Checkpoint) -> tuple[Checkpoint, list[Message]]:
+        try:
+            return self._commits.commit_held(held, StepClock(held.now))
+        except (TypeError, ValueError) as exc:
+            # A node left what can't be stored; which one it was shows when each is written by itself.
+            raise TakeOneByOne from exc
 
     def effect(self, run_id: str, version: int) -> None:
         """Carry out the pending effect of a run, if it still is at this version."""
@@ -210,7 +217,7 @@ class Engine:
         workflow = self._app.get(run.workflow_id)
         if workflow is None or run.current_node not in workflow.nodes:
             if is_held(checkpoint):
-                return self._commits.commit_held(checkpoint, clock)
+                return self._write_held(checkpoint)
             return checkpoint, self._defer(checkpoint, f"node '{run.current_node}'")
         limits = self._app.start_limits(run.workflow_id)
         if limits and waits_for_admission(checkpoint):

@@ -215,3 +215,19 @@ def test_a_held_step_whose_result_the_ledger_has_takes_it_from_there() -> None:
     assert bench.run(run_id).output == {"seen": ["a", "a"]}
     told = [node for node, status, _ in story(bench, run_id) if status == "completed"]
     assert told.count("a") == 1
+
+
+@pytest.mark.parametrize("max_steps", [1, 2, 25])
+def test_what_cannot_be_stored_fails_its_node_also_when_the_step_is_held(max_steps: int) -> None:
+    """Found by the simulation: the tick ended with the error instead."""
+
+    def litters(run: RunState, ctx: RunContext) -> StepPlan:
+        run.vars["rubbish"] = {1, 2}
+        return StepPlan("b", next_node="c")
+
+    bench = bench_of(max_steps, a=goes("a", "b"), b=litters, c=goes("c", "end"))
+    run_id = bench.start("w")
+    bench.deployment.engine.tick(run_id, 1)
+    bench.drain()
+    found = [str(entry.record["error"]) for entry in bench.store.ledger(run_id)]
+    assert any("Node 'b' raised TypeError" in error for error in found)
