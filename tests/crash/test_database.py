@@ -138,4 +138,5 @@ def test_a_connection_cut_in_the_middle_of_a_statement(fleet: CrashFleet) -> Non
         )
         eventually(lambda: fleet.sql(waiting), timeout=60, message="nobody waits for the lock")
     assert fleet.finished(run_id).output == {"n": 2}
-    assert fleet.client.checkpoint(run_id).version == 4
+    # Three steps; when the sweep has to send the cut one again, its attempt is counted by a write of its own.
+    assert fleet.client.checkpoint(run_id).version in (4, 5)
