@@ -7,7 +7,9 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -15,6 +17,7 @@ from abstractruntime.core.errors import ConfigurationError, ServiceUnavailableEr
 from abstractruntime.storage.checkpoints import Event, Write, Written
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.commit import write_run
+from abstractruntime.storage.sql.driver import PooledSession, Session
 from abstractruntime.storage.sql.engine import Database, open_database
 from abstractruntime.storage.sql.statements import statement
 from abstractruntime.storage.sql.store import SqlCheckpointStore
@@ -97,6 +100,23 @@ def test_reads_and_units_survive_cut_connections(
         assert unit.write(Write(before, before.run)) is Written.OK
     _cut_all_connections(postgres_url)
     assert postgres_store.ledger("r1") == []
+
+
+def test_a_read_is_repeated_when_the_driver_does_not_know_yet_that_its_connection_is_gone(
+    postgres_store: SqlCheckpointStore,
+) -> None:
+    insert(postgres_store, a_run())
+    used: list[PooledSession] = []
+
+    def read(session: Session) -> list[tuple[int]]:
+        used.append(cast(PooledSession, session))
+        if len(used) == 1:
+            raise psycopg.OperationalError("connection socket closed")  # as psycopg's waiting says it
+        return list(session.execute(statement("SELECT 1")).fetchall())
+
+    assert postgres_store.database.read(read) == [(1,)]
+    assert used[0] is not used[1]
+    assert cast("psycopg.Connection[object]", used[0].connection).closed
 
 
 def test_a_write_on_a_cut_connection_says_that_its_outcome_is_unknown(

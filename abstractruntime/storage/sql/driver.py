@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from .statements import Statement
 
-__all__ = ["Cursor", "Dialect", "DriverConnection", "JoinedSession", "Parameters", "Session"]
+__all__ = ["Cursor", "Dialect", "DriverConnection", "JoinedSession", "Parameters", "Session", "lost_by"]
 
 Parameters = Mapping[str, object]
 
@@ -74,6 +74,10 @@ class Dialect(Protocol):
         """Whether the connection to the server is gone."""
         ...
 
+    def ends_connection(self, error: Exception) -> bool:
+        """Whether ``error`` says that the connection is gone. The driver may still take it for open."""
+        ...
+
     def is_clean(self, session: PooledSession) -> bool:
         """Whether the connection is fit for the next user: open, no transaction, no statement under way
         (a signal, e.g. a task's time limit, may have interrupted one)."""
@@ -82,6 +86,14 @@ class Dialect(Protocol):
     def translate(self, error: Exception) -> Exception:
         """The error of ours that says what to do about it, or ``error`` itself."""
         ...
+
+
+def lost_by(error: Exception, session: PooledSession) -> bool:
+    """Whether ``error`` cost the connection, which is then closed: a backend that was terminated is told to
+    the driver by the server or by the socket, and it learns of the end only at its next use."""
+    if session.dialect.ends_connection(error):
+        session.connection.close()
+    return session.dialect.is_lost(session)
 
 
 class JoinedSession:

@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool
 from abstractruntime.core.errors import ConfigurationError
 
 from ..driver_locks import driver_locks
-from .driver import Dialect, PooledSession, Session
+from .driver import Dialect, PooledSession, Session, lost_by
 from .postgres_dialect import PostgresDialect
 from .sqlite_dialect import SqliteDialect
 from .transactions import Transaction
@@ -99,7 +99,7 @@ class Database:
         try:
             return work(session)
         except self.dialect.errors as exc:
-            if not self.dialect.is_lost(session):
+            if not lost_by(exc, session):
                 raise self.dialect.translate(exc) from exc
         finally:
             self.give(session)

@@ -29,6 +29,7 @@ _CONNECT_DEFAULTS = {
     "keepalives_count": "3",
 }
 _RETRY = {"40001", "40P01"}
+_SHUTDOWN = {"57P01", "57P02", "57P03", "57P05"}
 _REMEDIES = {
     "25006": "The database is read-only (a standby?); point DATABASE_URL at the primary.",
     "42P01": "Its schema is not up to date: run `abstractruntime migrate`.",
@@ -96,6 +97,13 @@ class PostgresDialect:
 
     def is_lost(self, session: PooledSession) -> bool:
         return cast("psycopg.Connection[Any]", session.connection).closed
+
+    def ends_connection(self, error: Exception) -> bool:
+        if not isinstance(error, self._psycopg.OperationalError):
+            return False
+        # Without a code the error is the client's own: the socket was closed under it.
+        code = error.sqlstate
+        return code is None or code.startswith("08") or code in _SHUTDOWN
 
     def is_clean(self, session: PooledSession) -> bool:
         status = cast("psycopg.Connection[Any]", session.connection).pgconn.transaction_status

@@ -111,6 +111,9 @@ class SqliteDialect:
     def is_lost(self, session: PooledSession) -> bool:
         return False
 
+    def ends_connection(self, error: Exception) -> bool:
+        return False
+
     def is_clean(self, session: PooledSession) -> bool:
         return not cast(sqlite3.Connection, session.connection).in_transaction
 

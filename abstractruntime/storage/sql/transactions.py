@@ -9,7 +9,7 @@ from typing import Protocol
 
 from abstractruntime.core.errors import ServiceUnavailableError
 
-from .driver import Dialect, PooledSession, Session
+from .driver import Dialect, PooledSession, Session, lost_by
 from .statements import BEGIN_PART, COMMIT, KEEP_PART, ROLLBACK, UNDO_PART
 
 __all__ = ["Transaction"]
@@ -74,7 +74,7 @@ class Transaction:
             dialect.begin(session)
             return session
         except dialect.errors as exc:
-            lost = dialect.is_lost(session)
+            lost = lost_by(exc, session)
             database.give(session)
             if not lost:
                 raise dialect.translate(exc) from exc
