@@ -1,0 +1,1 @@
+"""Optional rooms: each needs an extra, and none is imported here (`spec/04 §1.1`)."""
