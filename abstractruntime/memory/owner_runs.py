@@ -6,8 +6,17 @@ import hashlib
 import re
 
 from abstractruntime.core.errors import InvalidInputError
+from abstractruntime.core.models import RunState, RunStatus
 
-__all__ = ["MAX_PLAIN_SESSION_ID", "session_owner_run_id"]
+__all__ = [
+    "MAX_PLAIN_SESSION_ID",
+    "SESSION_MEMORY_WORKFLOW",
+    "session_owner_run",
+    "session_owner_run_id",
+]
+
+SESSION_MEMORY_WORKFLOW = "__session_memory__"
+"""Workflow id of owner runs of sessions."""
 
 MAX_PLAIN_SESSION_ID = 185
 """Longest session id that is kept readable: with its prefix it is as long as a run id may be (200)."""
@@ -36,3 +45,31 @@ def session_owner_run_id(session_id: str | None) -> str:
         and len(plain) <= MAX_PLAIN_SESSION_ID
     )
     return _PREFIX + (plain if is_kept else _HASHED + hashlib.sha256(plain.encode()).hexdigest()[:32])
+
+
+def session_owner_run(session_id: str, now: str) -> RunState:
+    """The owner run as it is first stored: an ended run that remembers nothing yet.
+
+    Args:
+        now: ISO time, UTC.
+
+    Raises:
+        InvalidInputError: the id is blank.
+    """
+    return RunState(
+        run_id=session_owner_run_id(session_id),
+        workflow_id=SESSION_MEMORY_WORKFLOW,
+        status=RunStatus.COMPLETED,
+        current_node="done",
+        vars={
+            "context": {"task": "", "messages": []},
+            "scratchpad": {},
+            "_runtime": {"memory_spans": []},
+            "_temp": {},
+            "_limits": {},
+        },
+        output={"messages": []},
+        created_at=now,
+        updated_at=now,
+        session_id=session_id.strip(),
+    )

@@ -83,27 +83,30 @@ def _cut(
     lines: list[str], numbered: list[str], first: int, max_chars: int, head: Callable[[int, int], str]
 ) -> Excerpt:
     """As many whole lines as leave room for the mark of truncation, and at least a part of the first."""
-    room = max_chars - len(TRUNCATED) - 1
-    sizes = 0
-    kept = 0
-    for number, line in enumerate(numbered, start=first):
-        sizes += len(line) + 1
-        if len(head(first, number)) + 1 + sizes > room:
-            break
-        kept += 1
-    if kept:
-        last = first + kept - 1
-        rendered = "\n".join([head(first, last), "", *numbered[:kept], TRUNCATED])
-        return Excerpt(rendered, "\n".join(lines[first - 1 : last]), first, last, True)
+    for mark in (f"\n{TRUNCATED}", ""):
+        kept = _whole_lines(numbered, first, max_chars - len(mark), head)
+        if kept:
+            last = first + kept - 1
+            rendered = "\n".join([head(first, last), "", *numbered[:kept]]) + mark
+            return Excerpt(rendered, "\n".join(lines[first - 1 : last]), first, last, True)
     before = f"{head(first, first)}\n\n"
-    line = _bounded(numbered[0], room - len(before)) if room - len(before) > 1 else ""
-    if line:
-        rendered = f"{before}{line}\n{TRUNCATED}"
+    room = max_chars - len(before) - len(TRUNCATED) - 1
+    if room > len(f"{first}: …"):
+        line, mark = _bounded(numbered[0], room), f"\n{TRUNCATED}"
     else:
-        line = _bounded(numbered[0], max(1, max_chars - len(before)))
-        rendered = _bounded(before + line, max_chars)
-    shown = line.partition(": ")[2]
-    return Excerpt(rendered, shown, first, first, True)
+        line, mark = _bounded(numbered[0], max(1, max_chars - len(before))), ""
+    rendered = _bounded(before + line + mark, max_chars)
+    return Excerpt(rendered, line.partition(": ")[2], first, first, True)
+
+
+def _whole_lines(numbered: list[str], first: int, room: int, head: Callable[[int, int], str]) -> int:
+    """How many of the lines fit below the head that names them."""
+    size = 0
+    for count, line in enumerate(numbered):
+        size += len(line) + 1
+        if len(head(first, first + count)) + 1 + size > room:
+            return count
+    return len(numbered)
 
 
 def _bounded(text: str, most: int) -> str:
