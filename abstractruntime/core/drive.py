@@ -18,6 +18,7 @@ from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
 from .evidence import capture_evidence
+from .handler_parts import apply_completed, on_completed_of, transformer_for
 from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import BoundHandler, EffectOutcome, invoke
@@ -156,7 +157,8 @@ class Drive:
         if prior is not None:
             self._end(step, EffectOutcome.completed(prior.result), reused=True)
             return
-        transform = self._host.hooks.payload_transformers.get(effect.type)
+        hooks, handler = self._host.hooks, self._host.handlers.get(effect.type)
+        transform = transformer_for(effect.type, handler, hooks.grounding, hooks.payload_transformers)
         if transform is not None:
             try:
                 payload = transform(self.run, deepcopy(step.effect.payload))
@@ -282,7 +284,12 @@ class Drive:
         handler = self._host.handlers.get(effect.type)
         if handler is not None:
             context = EffectContext(
-                run.run_id, step.key, step.attempt, self._is_cancelled, self._host.open_artifacts
+                run.run_id,
+                step.key,
+                step.attempt,
+                self._is_cancelled,
+                self._host.open_artifacts,
+                on_completed_of(handler),
             )
             with carrying_out(context):
                 return invoke(handler, run, _private(effect), step.next_node)
@@ -320,6 +327,10 @@ class Drive:
                 own = EffectOutcome.completed(copied(outcome.result))
                 if self._host.evidence is not None and step.effect.type is EffectType.TOOL_CALLS:
                     self._keep_evidence(self._host.evidence, step, own)
+            if own.status == "completed":
+                handler = self._host.handlers.get(step.effect.type)
+                if not apply_completed(handler, self.run, step.effect, own.result, step.key):
+                    self._host.stores.tally.add("on_completed")
             return transition.effect_ended(self.run, step, own, self._host.environment, reused=reused)
 
         self._commit_made(made, record)
