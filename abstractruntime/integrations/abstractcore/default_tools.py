@@ -2,8 +2,8 @@
 
 Importing this module loads nothing of AbstractCore; asking for tools imports the modules of the toolsets
 that are switched on. Tools that write to people (``comms``) are off unless an environment variable says so:
-``ABSTRACT_ENABLE_COMMS_TOOLS``, or one of ``ABSTRACT_ENABLE_EMAIL_TOOLS``, ``ABSTRACT_ENABLE_WHATSAPP_TOOLS``,
-``ABSTRACT_ENABLE_TELEGRAM_TOOLS``. All are read on every call.
+``ABSTRACT_ENABLE_COMMS_TOOLS``, or one of ``ABSTRACT_ENABLE_EMAIL_TOOLS``,
+``ABSTRACT_ENABLE_WHATSAPP_TOOLS``, ``ABSTRACT_ENABLE_TELEGRAM_TOOLS``. All are read on every call.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def build_default_tool_map() -> dict[str, Tool]:
 
 
 def list_default_tool_specs() -> list[ToolSpec]:
-    """What models are told about each tool, sorted by toolset and name, as JSON-like data of the caller's own.
+    """What models are told about each tool, by toolset and name, as JSON-like data of the caller's own.
 
     Keys: ``name``, ``description``, ``parameters`` (argument → ``{"type", "default"?, ...}``; without a
     ``default`` it is required), ``toolset``, and where they apply ``required_args``, ``when_to_use``,

@@ -136,9 +136,7 @@ def load_tools(toolset: Toolset) -> list[Tool]:
     Raises:
         ImportError: AbstractCore is not installed, or is a release without one of the tools.
     """
-    return [
-        tool for group in toolset.groups if group.enabled() for tool in _load(group.module, group.names)
-    ]
+    return [tool for group in toolset.groups if group.enabled() for tool in _load(group.module, group.names)]
 
 
 def _load(module_name: str, names: Sequence[str]) -> list[Tool]:

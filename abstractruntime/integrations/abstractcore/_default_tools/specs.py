@@ -15,7 +15,7 @@ ToolSpec = dict[str, Any]
 OPEN_ATTACHMENT = "open_attachment"
 OPEN_ATTACHMENT_TOOLSET = "files"
 
-# Models that are shown a plain string here send one path instead of a list. One string still works when called.
+# Models that are shown a plain string here send one path instead of a list. One string still works.
 _PATHS_TOOLS = frozenset({"skim_files", "skim_folders"})
 
 _INTERNAL_PARAMETERS = {"skim_files": ("max_output_lines", "max_chars_per_excerpt")}

@@ -1,7 +1,7 @@
 """One line in and one line out per request, on stderr (`spec/04 §14.4`).
 
-Tokens and query strings never appear, and of a call's arguments only the names, unless `McpWorkerState.log_values`
-is ``all``. What a client sent can't break a line or move a terminal's cursor.
+Tokens and query strings never appear, and of a call's arguments only the names, unless
+`McpWorkerState.log_values` is ``all``. What a client sent can't break a line or move a terminal's cursor.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ __all__ = ["event", "http_part", "received", "request_part", "result_part", "ret
 _PREVIEW_CHARS = 500
 _COLOURS = {"RECEIVING_COMMANDS": "\x1b[36m", "RETURNING_RESULTS": "\x1b[32m"}
 _RESET = "\x1b[0m"
-_ESCAPES = {
-    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {code: chr(code).encode("unicode_escape").decode("ascii") for code in _CONTROLS}
 
 # Lines of different threads never mix.
 _line_lock = threading.Lock()

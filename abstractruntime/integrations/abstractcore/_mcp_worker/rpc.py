@@ -63,7 +63,7 @@ def handle_mcp_request(*, req: object, state: McpWorkerState) -> Answer | None:
     method = req.get("method")
     if not isinstance(method, str) or not method.strip():
         if "method" not in req and ("result" in req or "error" in req):
-            # A response to a request that was never made. To answer it could hit a request of the client's own.
+            # A response to a request that was never made. An answer could hit a request of the client's own.
             return None
         return error_answer(known_id, INVALID_REQUEST, "Invalid Request: missing method")
     if "id" not in req:
@@ -99,7 +99,7 @@ def _initialized(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def negotiated(asked: object) -> str:
-    """The client's revision if it is known here, else the latest: the client then decides whether to go on."""
+    """The client's revision if it is known here, else the latest: the client then decides what to do."""
     return asked if isinstance(asked, str) and asked in PROTOCOLS else LATEST_PROTOCOL
 
 
@@ -110,12 +110,14 @@ def _call(request_id: object, params: dict[str, Any], state: McpWorkerState) -> 
     arguments = params.get("arguments")
     if arguments is not None and not isinstance(arguments, dict):
         return error_answer(request_id, INVALID_PARAMS, "Invalid params: arguments must be an object")
-    call = {"name": name.strip(), "arguments": arguments or {}, "call_id": str(request_id)}
+    call: dict[str, Any] = {"name": name.strip(), "arguments": arguments or {}, "call_id": str(request_id)}
     try:
         executed: object = state.executor.execute(tool_calls=[call])
     except Exception as failure:  # whatever executor the host gave: the worker serves on
         _log.exception("The executor raised for tool %r", call["name"])
-        return error_answer(request_id, INTERNAL_ERROR, f"Internal error: {type(failure).__name__}: {failure}")
+        return error_answer(
+            request_id, INTERNAL_ERROR, f"Internal error: {type(failure).__name__}: {failure}"
+        )
     result = _only_result(executed)
     if result is None:
         return error_answer(request_id, FAILED, "Tool execution failed (malformed result)")

@@ -140,7 +140,9 @@ def _mcp_tool(tool: Tool, toolset: Toolset) -> McpTool:
     spec = tool_spec(tool, toolset=toolset.id)
     properties: dict[str, Any] = spec.get("parameters") or {}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
-    required = [name for name, said in properties.items() if not (isinstance(said, dict) and "default" in said)]
+    required = [
+        name for name, said in properties.items() if not (isinstance(said, dict) and "default" in said)
+    ]
     if required:
         schema["required"] = required
     name = spec["name"]

@@ -1,4 +1,4 @@
-"""The stdio transport: one JSON document per line (`spec/04 §14.3`). Stdout carries answers and nothing else."""
+"""The stdio transport: one JSON document per line (`spec/04 §14.3`). Stdout carries answers alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Stream = IO[Any]
 def serve_stdio(*, state: McpWorkerState) -> None:
     """Answer the requests on ``sys.stdin`` one after another, in order, until it ends.
 
-    Blank lines are skipped; a line that is no JSON is answered with -32700, one that is no object with -32600.
+    Blank lines are skipped; a line that is no JSON is answered with -32700, what is no object with -32600.
     What tools print goes to stderr, and they read an empty stdin: only answers are between answers. Returns,
     too, when nobody reads the answers any more.
     """
@@ -110,8 +110,8 @@ def _tools_kept_off() -> Iterator[None]:
 def own_process_streams() -> Iterator[None]:
     """Keep file descriptors 0 and 1 from the processes that tools start, too.
 
-    Inside, ``sys.stdin`` and ``sys.stdout`` are private copies of them; 0 is empty and 1 goes to stderr. Where
-    they are no real streams of the process (in-process tests), nothing is changed.
+    Inside, ``sys.stdin`` and ``sys.stdout`` are private copies of them; 0 is empty and 1 goes to stderr.
+    Where they are no real streams of the process (in-process tests), nothing is changed.
     """
     if not _are_process_streams():
         yield
@@ -130,13 +130,14 @@ def own_process_streams() -> Iterator[None]:
         os.dup2(2, 1)
         sys.stdin = io.TextIOWrapper(open(private_in, "rb", closefd=False), encoding="utf-8")  # noqa: SIM115
         sys.stdout = io.TextIOWrapper(open(private_out, "wb", closefd=False), encoding="utf-8")  # noqa: SIM115
+        private = sys.stdin, sys.stdout
         try:
             yield
         finally:
-            for stream in (sys.stdin, sys.stdout):
+            sys.stdin, sys.stdout = own_stdin, own_stdout
+            for stream in private:
                 with suppress(BrokenPipeError):  # nobody reads; `serve_stdio` has said so
                     stream.close()
-            sys.stdin, sys.stdout = own_stdin, own_stdout
 
 
 def _are_process_streams() -> bool:
