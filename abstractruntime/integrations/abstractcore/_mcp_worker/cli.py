@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     http = parser.add_argument_group("with --transport http")
     add = http.add_argument
     add("--host", default="127.0.0.1", help="default: %(default)s")
-    add("--port", type=int, default=8765, help="default: %(default)s; 0 takes a free one")
+    add("--port", type=_port, default=8765, help="default: %(default)s; 0 takes a free one")
     add("--http-require-auth", action="store_true", help="refuse requests without the token")
     add(
         "--http-auth-token",
@@ -210,6 +210,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _comma_list(text: str) -> list[str]:
     return [part for part in (each.strip() for each in text.split(",")) if part]
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:  # some resolvers would take it modulo 65536
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return value
 
 
 def _seconds(text: str) -> float:

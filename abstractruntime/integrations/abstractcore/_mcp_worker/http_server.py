@@ -73,6 +73,8 @@ class _RequestHandler(WSGIRequestHandler):
     """One connection, one request (HTTP/1.0: no keep-alive), logged by the application alone."""
 
     server: McpHttpServer
+    # What is no HTTP at all gets a status line all the same.
+    default_request_version = "HTTP/1.0"
 
     def setup(self) -> None:
         super().setup()
