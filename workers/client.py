@@ -174,8 +174,7 @@ class Client:
         return self._control.resume(run_id, self._json(payload, "payload"), check_key(wait_key))
 
     def respond(self, run_id: str, payload: Any) -> RunState:
-        """`resume` for a run that asks a person, also about tool calls (``approval_required``); any other
-        wait is a WaitMismatchError."""
+        """`resume` for a run that asks a person; any other wait is a WaitMismatchError."""
         return self._control.resume(run_id, self._json(payload, "payload"), check_answerable)
 
     def emit_event(

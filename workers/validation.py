@@ -111,22 +111,15 @@ def check_waiting(run: RunState, wait_key: str | None) -> None:
     check_resumable(run, wait_key)
 
 
-APPROVAL = "approval_required"
-"""The mode of a tool wait that a person answers: the calls are theirs to allow (`spec/04 §7.4`)."""
-
-
 def check_answerable(run: RunState) -> None:
-    """Whether the run waits for a person's answer: to a question, or about tool calls.
+    """Whether the run waits for a person's answer.
 
     Raises:
         WaitMismatchError: it does not.
     """
     check_waiting(run, None)
-    wait = run.waiting
-    if wait is None or (wait.details or {}).get("mode") == APPROVAL:
-        return
-    if wait.reason is not WaitReason.USER:
+    if run.waiting is not None and run.waiting.reason is not WaitReason.USER:
         raise WaitMismatchError(
-            f"Run '{run.run_id}' waits for {wait.reason.value} '{wait.wait_key}', "
+            f"Run '{run.run_id}' waits for {run.waiting.reason.value} '{run.waiting.wait_key}', "
             "not for a person; use resume() or emit_event()"
         )
