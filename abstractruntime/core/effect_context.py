@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EffectContext", "carrying_out", "current_effect"]
+__all__ = ["EffectContext", "carrying_out", "current_effect", "effect_under_way"]
 
 
 def _never() -> bool:
@@ -51,6 +51,11 @@ class EffectContext:
 
 
 _current: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
+
+
+def effect_under_way() -> EffectContext | None:
+    """The attempt the caller is a part of, ``None`` outside of effect handlers."""
+    return _current.get()
 
 
 def current_effect() -> EffectContext:
