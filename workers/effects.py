@@ -31,6 +31,7 @@ from . import metrics
 from .artifacts import Artifacts
 from .clock import StepClock
 from .commits import Commits, after_write
+from .evidence import Evidence
 from .heartbeat import Heartbeat
 from .hints import Message
 from .limiter import LEASED
@@ -63,6 +64,7 @@ class EffectRunner:
         self._commits = commits
         self.max_crashes = max_crashes
         self._artifacts = Artifacts(app, store)
+        self.evidence = Evidence(self._artifacts)
 
     def begin(
         self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
@@ -156,7 +158,7 @@ class EffectRunner:
         self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
     ) -> Committed:
         faults.hit("effect.claimed")
-        outcome = self._call(held, step, binding, lease_s)
+        outcome = self._call(held, step, binding, lease_s, clock)
         faults.hit("effect.done")
         return self._record(held, step, outcome, clock)
 
@@ -190,14 +192,15 @@ class EffectRunner:
         return self._commits.commit_step(claim.before, change, clock)
 
     def _call(
-        self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float
+        self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
     ) -> EffectOutcome:
         heartbeat = Heartbeat(self._store, held, lease_s, has_slot=bool(binding.limits))
         context = EffectContext(
             held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted, self._artifacts.open
         )
         with heartbeat.beating(quick=binding.quick), carrying_out(context):
-            return invoke(binding.handler, held.run, _private(step.effect), step.next_node)
+            outcome = invoke(binding.handler, held.run, _private(step.effect), step.next_node)
+            return self.evidence.of_outcome(held.run, step, outcome, clock.environment())
 
     # -- the outcome ----------------------------------------------------------------------------
 

@@ -425,7 +425,10 @@ class Engine:
             prior = unit.completed_result(checkpoint.run.run_id, step.key)
         if prior is None:
             raise LostRace
-        return self._commits.commit_step(checkpoint, _reused(checkpoint, step, prior, env), clock)
+        found = EffectOutcome.completed(prior.result)
+        outcome = self._effects.evidence.of_outcome(checkpoint.run, step, found, env, reused=True)
+        change = effect_ended(checkpoint.run, step, outcome, env, reused=True)
+        return self._commits.commit_step(checkpoint, change, clock)
 
 
 def waits_for_admission(checkpoint: Checkpoint) -> bool:
