@@ -27,6 +27,11 @@ class LlmCallError(RuntimeFault):
 
     kind: FailureKind = "provider"
 
+    def __init__(self, message: str, *, kind: FailureKind | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = kind
+
 
 class MediaError(LlmCallError, InvalidInputError):
     """A media item can't be used."""
