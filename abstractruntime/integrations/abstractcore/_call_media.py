@@ -45,9 +45,7 @@ class CallMedia:
     refs: list[Any] | None
 
 
-def load_media(
-    items: Sequence[MediaItem], run: RunState, store: Any, may_use: MayUseArtifact
-) -> LoadedMedia:
+def load_media(items: Sequence[MediaItem], run: RunState, store: Any, may_use: MayUseArtifact) -> LoadedMedia:
     """Look all items up before anything is sent.
 
     Raises:

@@ -84,9 +84,7 @@ class LlmCallHandler:
         self._may_use = may_use_artifact
         self._capture = capture
 
-    def __call__(
-        self, run: RunState, effect: Effect, default_next_node: str | None = None
-    ) -> EffectOutcome:
+    def __call__(self, run: RunState, effect: Effect, default_next_node: str | None = None) -> EffectOutcome:
         """Make the call. Fails (and does not raise) for what `spec/04 §6.2` lists; ``outcome.kind`` is
         ``validation``, ``truncated``, ``provider``, ``timeout``, ``policy`` or ``cancelled``."""
         try:
@@ -103,9 +101,7 @@ class LlmCallHandler:
         """Time and country in front of the user's turn (`spec/01 §11.4`)."""
         return ground_llm_payload(run, payload)
 
-    def on_completed(
-        self, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str
-    ) -> None:
+    def on_completed(self, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str) -> None:
         """The turn in the active context and the media it consumed, once per key (`spec/04 §16.4`)."""
         apply_llm_result(run, effect.payload, result, key)
 

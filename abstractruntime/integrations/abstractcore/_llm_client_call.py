@@ -67,8 +67,8 @@ class ClientCall:
         result = json_value(answer)
         if not isinstance(result, dict):
             raise LlmCallError(
-                f"{type(self._llm).__name__}.generate returned {type(answer).__name__}; it must return a dict "
-                "with at least 'content'"
+                f"{type(self._llm).__name__}.generate returned {type(answer).__name__}; it must return a "
+                "dict with at least 'content'"
             )
         if not isinstance(result.get("metadata"), dict):
             result["metadata"] = {}

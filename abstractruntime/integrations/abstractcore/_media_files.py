@@ -59,9 +59,7 @@ def load_artifact(item: MediaItem, run: RunState, store: Any, may_use: MayUseArt
         raise MediaError(f"Artifact '{artifact_id}' not found")
     metadata = getattr(artifact, "metadata", None)
     if metadata is not None and not may_use(run, metadata):
-        logger.warning(
-            "run %s may not use artifact %s of run %s", run.run_id, artifact_id, metadata.run_id
-        )
+        logger.warning("run %s may not use artifact %s of run %s", run.run_id, artifact_id, metadata.run_id)
         raise PolicyError(f"Artifact '{artifact_id}' not found")
     content = getattr(artifact, "content", None)
     if not isinstance(content, (bytes, bytearray, memoryview)):

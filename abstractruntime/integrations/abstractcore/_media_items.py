@@ -52,9 +52,7 @@ def requested_items(media: object, pending: Iterable[MediaItem] = ()) -> list[Me
             continue
         item = _item(raw)
         if item is None:
-            raise MediaError(
-                f"Unsupported media item (expected path or artifact ref): {type(raw).__name__}"
-            )
+            raise MediaError(f"Unsupported media item (expected path or artifact ref): {type(raw).__name__}")
         found.setdefault(item.identity, item)
     for item in pending:
         found.setdefault(item.identity, item)

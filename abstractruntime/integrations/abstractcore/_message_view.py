@@ -42,9 +42,7 @@ def message_view(
     has_outputs = any(_is_tool_output(message) for message in messages or ())
     entries: list[dict[str, Any]] = []
     if store is not None and session is not None and (shows_index or has_outputs):
-        entries = list_session_attachments(
-            artifact_store=store, session_id=session, limit=_INDEX_ENTRIES
-        )
+        entries = list_session_attachments(artifact_store=store, session_id=session, limit=_INDEX_ENTRIES)
     notes = []
     if media:
         notes.append(render_active_attachments_system_message([item.raw for item in media]))
@@ -78,8 +76,9 @@ def _with_notes(messages: Messages | None, notes: list[str]) -> Messages | None:
 
 def _is_note(message: dict[str, Any]) -> bool:
     content = message.get("content")
-    is_text = message.get("role") == "system" and isinstance(content, str)
-    return is_text and content.strip().startswith(_OWN_HEADINGS)
+    if message.get("role") != "system" or not isinstance(content, str):
+        return False
+    return content.strip().startswith(_OWN_HEADINGS)
 
 
 def _is_tool_output(message: Any) -> bool:

@@ -34,9 +34,7 @@ def normalised_schema(value: object) -> Schema | None:
         if value is None or value in ("", {}, []):
             return None
         if not isinstance(value, dict):
-            raise SchemaError(
-                f"response_schema must be a JSON schema object (got {type(value).__name__})"
-            )
+            raise SchemaError(f"response_schema must be a JSON schema object (got {type(value).__name__})")
         inner = _unwrapped(value)
         if inner is value:
             break

@@ -118,8 +118,7 @@ def _model(schema: Schema, place: _Place) -> type[BaseModel]:
 def _field(name: object, schema: Any, place: _Place, *, is_required: bool) -> tuple[Any, Any]:
     if not isinstance(name, str) or not name.isidentifier():
         raise SchemaError(
-            f"Invalid property name '{name}'. "
-            "Use identifier-style names (letters, digits, underscore)."
+            f"Invalid property name '{name}'. Use identifier-style names (letters, digits, underscore)."
         )
     options: dict[str, Any] = {}
     if _field_name(name) != name:
@@ -210,7 +209,11 @@ def _merged(schema: Schema, place: _Place) -> dict[str, Any]:
 def _union(annotations: list[Any]) -> Any:
     if any(annotation is Any for annotation in annotations):
         return Any
-    return reduce(or_, annotations[1:], Optional[annotations[0]] if None in annotations else annotations[0])
+    kinds = [annotation for annotation in annotations if annotation is not None]
+    if not kinds:
+        return None
+    union = reduce(or_, kinds)
+    return union if len(kinds) == len(annotations) else Optional[union]  # noqa: UP045
 
 
 def _one_of(values: list[Any], place: _Place) -> Any:
@@ -270,14 +273,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _lengths(schema: Schema, least: str, most: str) -> dict[str, int]:
+def _lengths(schema: Schema, least: str, most: str) -> dict[str, Any]:
     named = {"min_length": schema.get(least), "max_length": schema.get(most)}
     return {name: value for name, value in named.items() if isinstance(value, int) and value >= 0}
 
 
 def _list(schema: Schema, place: _Place) -> Any:
     item = _annotation(schema.get("items"), place.below("item"))
-    kind: Any = list if item is Any else list[item]
+    kind: Any = list if item is Any else list[item]  # type: ignore[valid-type]
     limits = _lengths(schema, "minItems", "maxItems")
     if limits:
         kind = Annotated[kind, Field(**limits)]
@@ -294,7 +297,7 @@ def _object(schema: Schema, place: _Place) -> Any:
     if isinstance(schema.get("properties"), dict) and schema["properties"]:
         return _model(schema, place)
     values = _annotation(schema.get("additionalProperties"), place.below("value"))
-    kind: Any = dict[str, values]
+    kind: Any = dict[str, values]  # type: ignore[valid-type]
     limits = _lengths(schema, "minProperties", "maxProperties")
     return Annotated[kind, Field(**limits)] if limits else kind
 

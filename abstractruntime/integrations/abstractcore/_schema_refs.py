@@ -1,4 +1,4 @@
-"""``$ref`` in response schemas: local definitions and named schemas of `abstractsemantics` (`spec/04 §6.8`)."""
+"""``$ref`` in response schemas: local definitions, named schemas of AbstractSemantics (`spec/04 §6.8`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def resolved_root(schema: Schema) -> Schema:
         target = local_target(schema, ref)
         if target is None:
             raise SchemaError(NOT_AN_OBJECT)
-        definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+        definitions: Schema = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
         schema = {**definitions, **target}
     raise SchemaError(f"{NOT_AN_OBJECT}: its $ref leads in a circle")
 

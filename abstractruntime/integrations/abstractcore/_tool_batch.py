@@ -19,7 +19,7 @@ from ._read_file_extras import READ_FILE, after_read_file
 from ._result_journal import ResultJournal
 from ._tool_pairing import paired
 from ._tool_plan import PlannedCall
-from ._tool_shapes import ability, ToolCall, ToolExecutor, ToolResult, result_of
+from ._tool_shapes import ToolCall, ToolExecutor, ToolResult, ability, result_of
 from ._workspace_scope import WorkspaceScope
 
 __all__ = ["Batch", "BatchFailedError", "Surroundings", "is_executed", "opened", "results_of"]

@@ -27,7 +27,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call came to: ``params`` as they were sent in the end, ``is_fallback`` if without structure."""
+    """What one call came to: ``params`` as they were sent, ``is_fallback`` if without structure."""
 
     result: dict[str, Any]
     params: Params
