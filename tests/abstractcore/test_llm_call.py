@@ -228,9 +228,7 @@ def test_the_request_may_be_kept_once_by_content() -> None:
 
     store = InMemoryArtifactStore()
     payload = {"prompt": "SECRET", "messages": [{"role": "user", "content": "SECRET"}]}
-    results = [
-        answered(RecordingClient(REPLY), payload, None, store, capture="reference") for _ in range(2)
-    ]
+    results = [answered(RecordingClient(REPLY), payload, None, store, capture="reference") for _ in range(2)]
     first, second = (result["metadata"]["_runtime_observability"]["request"] for result in results)
     assert first == second
     assert "SECRET" not in str(results)

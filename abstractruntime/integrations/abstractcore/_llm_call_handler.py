@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.effect_context import current_effect
+from abstractruntime.core.handler_parts import OnCompleted, PayloadTransformer
 from abstractruntime.core.models import Effect, RunState
 from abstractruntime.core.outcome import EffectOutcome
 
@@ -70,6 +71,11 @@ class LlmCallHandler:
 
     A driver that knows ``on_completed`` calls it when it applies the outcome; called by hand, the handler
     changes the run's variables itself.
+
+    Attributes:
+        payload_transformer: puts time and country in front of the user's turn (`spec/01 §11.4`).
+        on_completed: keeps the turn in the active context and takes the media that were shown out of the
+            pending ones, once per idempotency key (`spec/04 §16.3`, §16.4).
     """
 
     def __init__(
@@ -83,6 +89,9 @@ class LlmCallHandler:
         self._store = artifact_store
         self._may_use = may_use_artifact
         self._capture = capture
+        # In the instance, so that functools.wraps carries them to a host's wrapper.
+        self.payload_transformer: PayloadTransformer = ground_llm_payload
+        self.on_completed: OnCompleted = self._apply
 
     def __call__(self, run: RunState, effect: Effect, default_next_node: str | None = None) -> EffectOutcome:
         """Make the call. Fails (and does not raise) for what `spec/04 §6.2` lists; ``outcome.kind`` is
@@ -97,12 +106,7 @@ class LlmCallHandler:
             self._apply_now(run, effect, result)
         return EffectOutcome.completed(result)
 
-    def payload_transformer(self, run: RunState, payload: dict[str, Any]) -> dict[str, Any]:
-        """Time and country in front of the user's turn (`spec/01 §11.4`)."""
-        return ground_llm_payload(run, payload)
-
-    def on_completed(self, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str) -> None:
-        """The turn in the active context and the media it consumed, once per key (`spec/04 §16.4`)."""
+    def _apply(self, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str) -> None:
         apply_llm_result(run, effect.payload, result, key)
 
     def _is_applied_by_driver(self) -> bool:

@@ -94,7 +94,9 @@ def file_name(item: MediaItem, content_type: str) -> str:
     """
     artifact_id = item.artifact_id or ""
     given = item.named("source_path", "path", "filename", "name") or artifact_id
-    name = re.split(r"[/\\]", given)[-1] or artifact_id
+    name = re.split(r"[/\\]", given)[-1]
+    if not name.strip("."):
+        name = artifact_id
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem:
         stem, suffix = name, _guessed_extension(content_type)

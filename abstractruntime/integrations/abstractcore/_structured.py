@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ._llm_errors import SchemaError, causes
@@ -27,6 +28,8 @@ _SIGNS = (
 )
 _FENCED = re.compile(r"\A```[\w-]*[ \t]*\r?\n?(.*?)\r?\n?```\Z", re.DOTALL)
 _MAX_REPORT = 2000
+_MAX_STARTS = 200
+"""Places in a text where JSON is looked for: each costs a look at all that follows."""
 
 
 def is_structured_failure(error: BaseException) -> bool:
@@ -109,10 +112,10 @@ def parsed_answer(content: str) -> dict[str, Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         strict_error = exc
     decoder = json.JSONDecoder(parse_constant=_refuse)
-    for start in re.finditer(r"[{\[]", text):
+    for start in islice(re.finditer(r"[{\[]", text), _MAX_STARTS):
         try:
             return decoder.raw_decode(text, start.start())[0]
         except (ValueError, RecursionError):
