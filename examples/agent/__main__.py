@@ -1,7 +1,7 @@
 """Run the agent on a fleet of its own, and kill its worker inside an LLM call and inside the payment.
 
-    python -m examples.agent          asks you before it pays
-    python -m examples.agent --yes    approves by itself; exit code 0 means that each call was made once
+python -m examples.agent          asks you before it pays
+python -m examples.agent --yes    approves by itself; exit code 0 means that each call was made once
 """
 
 from __future__ import annotations

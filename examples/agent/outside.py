@@ -2,9 +2,9 @@
 
     python outside.py [PORT]        prints its URL; 0 (the default) picks a free port
 
-The model is no model: it follows the one plan that pays an invoice, from the messages it is sent. What matters
-here is what happens around it. Both ends honour ``Idempotency-Key``, as OpenAI's API and payment services do:
-a repeated request gets the first answer again. ``GET /calls`` tells how often each key came, and how often
+The model is no model: it follows the one plan that pays an invoice, from the messages it is sent. What
+matters here is what happens around it. Both ends honour ``Idempotency-Key``, as payment services do: a
+repeated request gets the first answer again. ``GET /calls`` tells how often each key came, and how often
 something was done for it.
 """
 

@@ -15,6 +15,7 @@ from abstractruntime.core.errors import AppError
 from abstractruntime.core.models import RunStatus
 from abstractruntime.integrations.abstractcore._idempotency import carry_idempotency_keys, request_key
 from abstractruntime.integrations.abstractcore.fleet import declare_effects, per_provider
+from abstractruntime.integrations.abstractcore.llm_client import RemoteAbstractCoreLLMClient
 from abstractruntime.integrations.abstractcore.tool_executor import (
     MappingToolExecutor,
     PassthroughToolExecutor,
@@ -23,6 +24,7 @@ from abstractruntime.storage.checkpoints import Task
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.store import SqlCheckpointStore
+from examples.agent.outside import Outside
 from tests.fleet.pump import Pump
 from tests.poll import eventually
 from workers.client import Client
@@ -120,7 +122,7 @@ def test_an_llm_call_runs_on_the_effects_queue(open_fleet: Callable[[App], Fleet
 
 
 def test_a_failed_call_is_a_timer_and_has_the_same_key(open_fleet: Callable[[App], Fleet]) -> None:
-    policy = RetryPolicy(llm_max_attempts=2, backoff_base_seconds=0.0)
+    policy = RetryPolicy(llm_max_attempts=2, backoff_base=0.0)
     app = _app(EffectType.LLM_CALL, {"prompt": "Hello?"}, policy=policy)
     model = Model(RuntimeError("overloaded"), {"content": "Hi"})
     declare_effects(app, llm=lambda: model)
@@ -166,9 +168,7 @@ def test_approval_is_answered_after_a_restart(open_fleet: Callable[[App], Fleet]
 
     def declare() -> App:
         app = _app(EffectType.TOOL_CALLS, {"tool_calls": calls})
-        declare_effects(
-            app, llm=Model, tools=lambda: PassthroughToolExecutor(mode="approval_required")
-        )
+        declare_effects(app, llm=Model, tools=lambda: PassthroughToolExecutor(mode="approval_required"))
         return app
 
     fleet = open_fleet(declare())
@@ -233,6 +233,22 @@ def test_a_limit_needs_a_bound() -> None:
 
 def test_there_is_no_request_key_outside_of_effects() -> None:
     assert request_key("http://h/", b"{}") is None
+
+
+def test_requests_carry_the_key_of_their_effect(open_fleet: Callable[[App], Fleet]) -> None:
+    pytest.importorskip("httpx", reason="the remote client speaks HTTP through httpx")
+    with Outside() as outside:
+        Thread(target=outside.serve_forever, daemon=True).start()
+        app = _app(EffectType.LLM_CALL, {"messages": [{"role": "user", "content": "Pay B-02."}]})
+        declare_effects(app, llm=lambda: RemoteAbstractCoreLLMClient(server_base_url=outside.url, model="m"))
+        fleet = open_fleet(app)
+        runs = [fleet.client.start("flow") for _ in range(2)]
+        fleet.pump.run()
+        done = outside.book.calls()["done"]
+        outside.shutdown()
+    effects = {fleet.client.ledger(run_id)[0].record["idempotency_key"] for run_id in runs}
+    assert {key.rpartition("-")[0] for key in done} == effects
+    assert all(fleet.client.get(run_id).status is RunStatus.COMPLETED for run_id in runs)
 
 
 def test_a_provider_without_an_http_client_is_left_alone() -> None:

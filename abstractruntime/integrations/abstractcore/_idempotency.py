@@ -11,7 +11,7 @@ from typing import Any
 
 from abstractruntime.core.effect_context import effect_under_way
 
-__all__ = ["HEADER", "carry_idempotency_keys", "request_key"]
+__all__ = ["HEADER", "carry_idempotency_keys", "request_key", "send_idempotency_keys"]
 
 HEADER = "Idempotency-Key"
 
@@ -30,17 +30,23 @@ def request_key(url: str, body: bytes) -> str | None:
 
 
 def carry_idempotency_keys(provider: object) -> None:
-    """Let the provider's HTTP client add the header to what it posts. No-op for a provider without an httpx
-    client (one that runs the model in this process), and where it does so already.
+    """Let the HTTP client of a provider of AbstractCore send the header. No-op for a provider without an
+    httpx client: one that runs the model in this process.
 
     Providers replace their client now and then, so call it before each use.
     """
     client = getattr(provider, "client", None)
     for candidate in (client, getattr(client, "_client", None)):  # the SDKs of OpenAI and Anthropic wrap one
-        hooks = getattr(candidate, "event_hooks", None)
-        if isinstance(hooks, dict) and _add_key not in hooks.get("request", []):
-            # Assigned whole: httpx copies what it is given.
-            candidate.event_hooks = {**hooks, "request": [*hooks.get("request", []), _add_key]}  # type: ignore[union-attr]
+        if isinstance(getattr(candidate, "event_hooks", None), dict):
+            send_idempotency_keys(candidate)
+
+
+def send_idempotency_keys(client: Any) -> None:
+    """Let an httpx client add the header to what it posts from within an effect."""
+    hooks = client.event_hooks
+    if _add_key not in hooks.get("request", []):
+        # Assigned whole: httpx copies what it is given.
+        client.event_hooks = {**hooks, "request": [*hooks.get("request", []), _add_key]}
 
 
 def _add_key(request: Any) -> None:

@@ -17,24 +17,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from abstractruntime.app import App
 from abstractruntime.core.effect_context import current_effect
+from abstractruntime.core.handler_parts import carry_parts
 from abstractruntime.core.models import Effect, EffectType, RunState
-from abstractruntime.core.outcome import EffectOutcome
+from abstractruntime.core.outcome import EffectHandler, EffectOutcome
 from abstractruntime.limits import KeyValue, Limit, Rate
 
 from ._interruptible import CallAbandonedError, call_while_wanted
 from .effect_handlers import build_effect_handlers
 
 if TYPE_CHECKING:
+    from abstractruntime.storage.artifact_base import ArtifactStore
+
     from .llm_client import AbstractCoreLLMClient
     from .tool_executor import ToolExecutor
 
 __all__ = ["declare_effects", "per_provider"]
-
-Handler = Callable[[RunState, Effect, "str | None"], EffectOutcome]
 
 
 def declare_effects(
@@ -64,49 +65,50 @@ def declare_effects(
     Raises:
         AppError: a limit is not one, or two have the same name.
     """
-    opened = _Opened(llm, tools)
-    app.effect(EffectType.LLM_CALL, lease_s=llm_lease_s, limits=llm_limits)(opened.handler(EffectType.LLM_CALL))
-    app.effect(EffectType.TOOL_CALLS, lease_s=tool_lease_s, limits=tool_limits)(
-        opened.handler(EffectType.TOOL_CALLS)
+    store = _Late(lambda: current_effect().artifacts)
+    handlers = build_effect_handlers(
+        llm=cast("AbstractCoreLLMClient", _Late(llm)),
+        tools=None if tools is None else cast("ToolExecutor", _Late(tools)),
+        artifact_store=cast("ArtifactStore", store),
     )
+    declared = (
+        (EffectType.LLM_CALL, llm_lease_s, llm_limits),
+        (EffectType.TOOL_CALLS, tool_lease_s, tool_limits),
+    )
+    for kind, lease_s, limits in declared:
+        app.effect(kind, lease_s=lease_s, limits=limits)(_interruptible(handlers[kind]))
 
 
-class _Opened:
-    """The handlers of one worker process, made when it first carries out an effect."""
+class _Late:
+    """Stands for an object that is made in this process when it is first used."""
 
-    def __init__(
-        self, llm: Callable[[], AbstractCoreLLMClient], tools: Callable[[], ToolExecutor] | None
-    ) -> None:
-        self._make_llm = llm
-        self._make_tools = tools
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
         self._lock = Lock()
-        self._handlers: dict[EffectType, Handler] = {}
+        self._made: list[object] = []
 
-    def handler(self, kind: EffectType) -> Handler:
-        """The handler to declare for ``kind``."""
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:  # one object per process, however many effects begin at once
+            if not self._made:
+                self._made.append(self._make())
+        return getattr(self._made[0], name)
 
-        def handle(run: RunState, effect: Effect, default_next_node: str | None) -> EffectOutcome:
-            carry_out = self._opened()[kind]
-            try:
-                return call_while_wanted(
-                    lambda: carry_out(run, effect, default_next_node),
-                    current_effect().cancelled,
-                    name=f"{kind.value} of run {run.run_id}",
-                )
-            except CallAbandonedError as exc:
-                return EffectOutcome.failed(str(exc))
 
-        return handle
+def _interruptible(handler: EffectHandler) -> EffectHandler:
+    """The handler, left when its run is cancelled or its effect taken over."""
 
-    def _opened(self) -> dict[EffectType, Handler]:
-        with self._lock:
-            if not self._handlers:
-                self._handlers = build_effect_handlers(
-                    llm=self._make_llm(),
-                    tools=None if self._make_tools is None else self._make_tools(),
-                    artifact_store=current_effect().artifacts,
-                )
-            return self._handlers
+    def handle(run: RunState, effect: Effect, default_next_node: str | None) -> EffectOutcome:
+        try:
+            return call_while_wanted(
+                lambda: handler(run, effect, default_next_node),
+                current_effect().cancelled,
+                name=f"{effect.type.value} of run {run.run_id}",
+            )
+        except CallAbandonedError as exc:
+            return EffectOutcome.failed(str(exc))
+
+    carry_parts(handler, handle)
+    return handle
 
 
 def per_provider(
