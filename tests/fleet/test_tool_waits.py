@@ -103,17 +103,19 @@ def test_approval_through_the_client(client: Client, pump: Pump, waiting: str, d
         client.respond(waiting, answer)
 
 
-def test_a_delegated_batch_is_no_question_to_a_person(
-    fleet_settings: Settings, fleet_store: SqlCheckpointStore
+@pytest.mark.parametrize("door", ["resume", "respond"])
+def test_a_delegated_batch_is_answered_by_its_worker(
+    fleet_settings: Settings, fleet_store: SqlCheckpointStore, door: str
 ) -> None:
     app = _app(DelegatingMcpToolExecutor(server_id="s", mcp_url="http://127.0.0.1:1/"))
     pump = Pump(fleet_settings, app, fleet_store)
     with Client(app, settings=fleet_settings, store=fleet_store, dispatcher=pump) as client:
         run_id = client.start("careful")
         pump.run()
-        with pytest.raises(WaitMismatchError, match="not for a person"):
-            client.respond(run_id, {"results": []})
-        client.resume(run_id, _answer(client.get(run_id)))
+        asked = client.get(run_id)
+        assert asked.waiting is not None
+        assert (asked.waiting.wait_key or "").startswith("mcp_job:")
+        getattr(client, door)(run_id, _answer(asked))
         pump.run()
         assert client.get(run_id).status is RunStatus.COMPLETED
 
