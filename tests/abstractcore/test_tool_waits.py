@@ -20,6 +20,7 @@ from abstractruntime.integrations.abstractcore.tool_executor import (
     MappingToolExecutor,
     PassthroughToolExecutor,
 )
+from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.sqlite import SqliteDatabase, SqliteLedgerStore, SqliteRunStore
@@ -174,6 +175,31 @@ def test_arguments_can_be_kept_out_of_what_is_stored(executor: str) -> None:
     everything = json.dumps([stored.to_dict(), ledger_store.list(run_id)], default=str)
     assert "my password" not in everything
     assert seen == (["my password"] if executor == "mapping" else [])
+
+
+@pytest.mark.parametrize("executor", ["mapping", "approval"])
+def test_arguments_of_blocked_calls_are_in_no_evidence(executor: str) -> None:
+    """`execute_command` is a tool whose results are evidence, with its arguments."""
+    tools: Any = MappingToolExecutor({"add": toolbox.add})
+    if executor == "approval":
+        tools = PassthroughToolExecutor(mode="approval_required")
+    artifacts = InMemoryArtifactStore()
+    runtime = Runtime(
+        run_store=InMemoryRunStore(),
+        ledger_store=InMemoryLedgerStore(),
+        artifact_store=artifacts,
+        effect_handlers={EffectType.TOOL_CALLS: make_tool_calls_handler(tools=tools)},
+    )
+    calls = [call("execute_command", {"command": "hush"}, "1"), call("add", {"a": 1, "b": 2}, "2")]
+    run_id = runtime.start(workflow=WORKFLOW, vars={"calls": calls})
+    state = runtime.tick(workflow=WORKFLOW, run_id=run_id)
+    if executor == "approval":
+        answer = executed_by_host((state.waiting.details if state.waiting else None) or {})
+        runtime.resume(workflow=WORKFLOW, run_id=run_id, wait_key=None, payload=answer)
+    (entry,) = runtime.list_evidence(run_id)
+    kept = [artifacts.load(each.artifact_id) for each in artifacts.list_all()]
+    assert entry["tool_name"] == "execute_command"
+    assert not [each for each in kept if each is not None and b"hush" in each.content]
 
 
 @pytest.mark.weakness("spec/04 §16.18")
