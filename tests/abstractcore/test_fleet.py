@@ -240,11 +240,13 @@ def test_requests_carry_the_key_of_their_effect(open_fleet: Callable[[App], Flee
     with Outside() as outside:
         Thread(target=outside.serve_forever, daemon=True).start()
         app = _app(EffectType.LLM_CALL, {"messages": [{"role": "user", "content": "Pay B-02."}]})
-        declare_effects(app, llm=lambda: RemoteAbstractCoreLLMClient(server_base_url=outside.url, model="m"))
+        remote = RemoteAbstractCoreLLMClient(server_base_url=outside.url, model="m")
+        declare_effects(app, llm=lambda: remote)
         fleet = open_fleet(app)
         runs = [fleet.client.start("flow") for _ in range(2)]
         fleet.pump.run()
         done = outside.book.calls()["done"]
+        remote.close()
         outside.shutdown()
     effects = {fleet.client.ledger(run_id)[0].record["idempotency_key"] for run_id in runs}
     assert {key.rpartition("-")[0] for key in done} == effects
