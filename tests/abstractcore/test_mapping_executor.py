@@ -346,15 +346,18 @@ def test_read_only_tools_run_side_by_side_and_keep_their_order() -> None:
 
 @pytest.mark.weakness("spec/04 §16.26")
 def test_a_writing_tool_waits_for_the_reading_ones_before_it() -> None:
-    log: list[str] = []
+    log: list[tuple[str, bool]] = []
+
+    def noting(name: str) -> Any:
+        return lambda: log.append((name, threading.current_thread() is threading.main_thread()))
+
     executor = MappingToolExecutor(
-        {"look": lambda: log.append("look"), "write": lambda: log.append("write")},
-        read_only=["look"],
-        max_parallel=8,
+        {"look": noting("look"), "write": noting("write")}, read_only=["look"], max_parallel=8
     )
     calls = [call("look"), call("look"), call("write"), call("write"), call("look")]
     assert len(executed(executor, *calls)) == 5
-    assert log == ["look", "look", "write", "write", "look"]
+    beside, alone = [("look", False)] * 2, [("write", True)] * 2
+    assert log == [*beside, *alone, ("look", True)]
 
 
 def test_without_parallelism_a_call_begins_when_the_one_before_it_was_taken() -> None:
