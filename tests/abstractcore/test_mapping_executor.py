@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -309,6 +310,29 @@ def test_an_isolated_tool_is_stopped_when_its_time_is_over() -> None:
     assert _tool_threads.runaways() == 0
     children = [each.cmdline() for each in psutil.Process().children(recursive=True)]
     assert not [words for words in children if any("_isolated_main" in word for word in words)]
+
+
+@pytest.mark.weakness("spec/04 §16.11")
+def test_an_isolated_tool_imports_nothing_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a workspace that tools write to."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "abstractruntime", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('from the workspace')")
+    executor = MappingToolExecutor({"noisy": toolbox.noisy}, isolated=["noisy"])
+    (found,) = executed(executor, call("noisy", {"text": "x"}))
+    assert found["success"] is True
+
+
+@pytest.mark.weakness("spec/04 §16.11")
+def test_default_tools_can_be_isolated() -> None:
+    common = pytest.importorskip("abstractcore.tools.common_tools", reason="needs AbstractCore")
+    executor = MappingToolExecutor.from_tools(
+        [common.execute_command], timeout_s=60, isolated=["execute_command"]
+    )
+    (found,) = executed(executor, call("execute_command", {"command": "echo isolated"}))
+    assert "isolated" in str(found["output"])
 
 
 @pytest.mark.parametrize(
