@@ -25,6 +25,7 @@ NOT_RUN = {
     ("README.md", "export ABSTRACTRUNTIME_APP=flows:app"),
     ("README.md", "celery -A workers flower"),
     ("docs/getting-started.md", "abstractruntime dev --app flows:app"),
+    ("docs/integrations/agents.md", "python -m examples.agent          #"),
 }
 
 # What a page can't do without: a word of its code, the module behind it, and the extra that brings that.
