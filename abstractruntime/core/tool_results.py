@@ -97,7 +97,8 @@ def _in_order(results: list[Any], calls: Any) -> list[Any]:
     exposed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     for key in ("runtime_call_id", "call_id"):
         ids = [call.get(key) for call in exposed]
-        by_id = {result.get(key): result for result in results if isinstance(result, dict)}
+        named = (result for result in results if isinstance(result, dict))
+        by_id = {result[key]: result for result in named if isinstance(result.get(key), str)}
         is_told = all(isinstance(one, str) and one for one in ids) and len(set(ids)) == len(ids)
         if is_told and len(by_id) == len(results) and set(by_id) <= set(ids):
             return [by_id.get(one, _MISSING) for one in ids]

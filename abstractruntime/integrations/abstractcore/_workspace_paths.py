@@ -31,7 +31,9 @@ def resolve_user_path(*, scope: WorkspaceScope, user_path: str) -> Path:
     try:
         path = Path(text).expanduser()
         resolved = _allowed_absolute(scope, path, text) if path.is_absolute() else _under(scope, path, text)
-    except (OSError, RuntimeError) as exc:  # a loop of symlinks, a home folder that nobody has
+    except InvalidInputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as exc:  # a loop of links, a home nobody has, a null byte
         raise InvalidInputError(f"Path can't be resolved: '{text}' ({exc})") from exc
     return resolved
 
