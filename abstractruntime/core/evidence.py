@@ -16,7 +16,15 @@ from .outcome import EffectOutcome
 from .redaction import Redactor
 from .resume import stored_payload
 
-__all__ = ["FaultCount", "is_tool_wait", "outcome_kept", "package_recorder", "payload_kept", "recorder_for"]
+__all__ = [
+    "FaultCount",
+    "is_tool_wait",
+    "note_failure",
+    "outcome_kept",
+    "package_recorder",
+    "payload_kept",
+    "recorder_for",
+]
 
 logger = logging.getLogger(__name__)
 

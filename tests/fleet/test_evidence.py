@@ -20,8 +20,9 @@ from abstractruntime.core.models import (
     WaitState,
 )
 from abstractruntime.core.outcome import EffectOutcome
+from abstractruntime.core.redaction import redact_secrets
 from abstractruntime.core.spec import RunContext, WorkflowSpec
-from abstractruntime.evidence import evidence_entries
+from abstractruntime.evidence import EvidenceRecorder, evidence_entries
 from abstractruntime.storage.artifacts import ArtifactStore, FileArtifactStore, InMemoryArtifactStore
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 from tests.fleet.bench import Bench
@@ -144,6 +145,29 @@ def test_it_is_kept_where_the_app_says(
     fleet.client.close()
 
 
+@pytest.mark.weakness("spec/03 §18.19")
+def test_the_app_may_say_how_it_is_kept(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    def redacting(store: ArtifactStore) -> EvidenceRecorder:
+        return EvidenceRecorder(artifact_store=store, redactor=redact_secrets(patterns=["xx+"]))
+
+    fleet = Fleet(make_app(evidence=redacting), fleet_settings, fleet_store)
+    assert fleet.evidence(fleet.run())[1] == "<p>[redacted]"
+    run_id = fleet.run(delegates=True)
+    fleet.client.resume(run_id, {"results": _results()})
+    assert fleet.evidence(run_id)[1] == "<p>[redacted]"
+    fleet.client.close()
+
+
+def test_the_app_may_keep_nothing(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    fleet = Fleet(make_app(evidence=lambda store: None), fleet_settings, fleet_store)
+    run_id = fleet.run()
+    output = fleet.client.get(run_id).output
+    assert output is not None
+    assert output["out"]["results"] == _results()
+    assert fleet.client.artifacts.list_by_run(run_id) == []
+    fleet.client.close()
+
+
 class Broken(InMemoryArtifactStore):
     """Keeps nothing."""
 
@@ -151,12 +175,17 @@ class Broken(InMemoryArtifactStore):
         raise OSError("disk full")
 
 
+def _unreachable() -> ArtifactStore:
+    raise OSError("disk full")
+
+
 @pytest.mark.weakness("spec/03 §18.29")
+@pytest.mark.parametrize("artifacts", [Broken(), _unreachable])
 def test_evidence_that_fails_is_counted_and_noted(
-    fleet_settings: Settings, fleet_store: SqlCheckpointStore
+    fleet_settings: Settings, fleet_store: SqlCheckpointStore, artifacts: Any
 ) -> None:
     before = metrics.snapshot().get("fault{kind=evidence}", 0)
-    fleet = Fleet(make_app(artifacts=Broken()), fleet_settings, fleet_store)
+    fleet = Fleet(make_app(artifacts=artifacts), fleet_settings, fleet_store)
     for vars in ({}, {"delegates": True}):
         run_id = fleet.run(**vars)
         if vars:
