@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,25 @@ def test_a_reused_result(fleet: Fleet) -> None:
     assert _is_bounded(fleet, run_id)
 
 
+@pytest.mark.weakness("spec/03 §18.3")
+def test_a_full_result_of_an_older_ledger(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    before = Fleet(make_app(evidence=lambda store: None), fleet_settings, fleet_store)
+    run_id = before.client.start("fetch", {"again": True})
+    with pytest.raises(AssertionError, match="still hints"):
+        before.pump.run(limit=2)  # the node, then its effect
+    assert before.client.get(run_id).vars["out"]["results"] == _results()
+    after = Fleet(make_app(), fleet_settings, fleet_store)
+    after.pump.send(before.pump.sent[-1:])
+    after.pump.run()
+    output = after.client.get(run_id).output
+    assert output is not None
+    assert output["fetched"] == 1
+    assert after.evidence(run_id)[1] == PAGE
+    assert PAGE not in str(output)
+    before.client.close()
+    after.client.close()
+
+
 def test_results_that_somebody_brings(fleet: Fleet) -> None:
     run_id = fleet.run(delegates=True)
     with pytest.raises(WaitMismatchError):
@@ -133,6 +152,29 @@ def test_results_that_somebody_brings(fleet: Fleet) -> None:
     assert (record["arguments"], page) == (CALL["arguments"], PAGE)
     assert fleet.client.get(run_id).status is RunStatus.COMPLETED
     assert _is_bounded(fleet, run_id)
+
+
+class Meddling(InMemoryArtifactStore):
+    """Somebody changes the run while evidence is stored."""
+
+    meddle: Callable[[], object] | None = None
+
+    def store(self, *args: Any, **kwargs: Any) -> Any:
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        return super().store(*args, **kwargs)
+
+
+def test_what_others_do_meanwhile_is_kept(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    artifacts = Meddling()
+    fleet = Fleet(make_app(artifacts=artifacts), fleet_settings, fleet_store)
+    run_id = fleet.run(delegates=True)
+    artifacts.meddle = lambda: fleet.client.update_limits(run_id, {"max_iterations": 99})
+    fleet.client.resume(run_id, {"results": _results()})
+    assert fleet.client.get(run_id).vars["_limits"]["max_iterations"] == 99
+    assert fleet.evidence(run_id)[1] == PAGE
+    fleet.client.close()
 
 
 def test_it_is_kept_where_the_app_says(
