@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .core.config import RuntimeConfig
 from .core.errors import AppError
+from .core.handler_parts import GROUNDING_CHOICES, Grounding
 from .core.models import EffectType, RunState
 from .core.outcome import BoundHandler, EffectHandler, bind_handler
 from .core.policy import DefaultEffectPolicy, EffectPolicy
@@ -93,9 +94,12 @@ class App:
         artifacts: where large payloads live, for handlers (``current_effect().artifacts``) and clients
             (``client.artifacts``): a store all machines reach, or a function that opens one, called once per
             process at first use. Default: the fleet's own database.
+        grounding: time and country in front of the user's turn of LLM calls: ``auto`` where the handler
+            brings that along and where AbstractCore is installed, ``on``, ``off``.
 
     Raises:
-        AppError: two workflows share an id, a schedule names an unknown workflow, two schedules share one.
+        AppError: two workflows share an id, a schedule names an unknown workflow, two schedules share one, or
+            ``grounding`` is none of the three.
     """
 
     name: str = "app"
@@ -107,6 +111,7 @@ class App:
     config: RuntimeConfig = field(default_factory=RuntimeConfig)
     schedules: Iterable[Schedule] = ()
     artifacts: ArtifactStore | Callable[[], ArtifactStore] | None = None
+    grounding: Grounding = "auto"
     _workflows: dict[str, WorkflowSpec] = field(init=False, repr=False)
     _bindings: dict[EffectType, EffectBinding] = field(init=False, repr=False)
     _start_limits: dict[str, tuple[StartLimit, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -121,6 +126,8 @@ class App:
         }
         self.schedules = tuple(self.schedules)
         self._check_schedules()
+        if self.grounding not in GROUNDING_CHOICES:
+            raise AppError(f"App '{self.name}': grounding is {self.grounding!r}; use 'auto', 'on' or 'off'")
 
     def _check_schedules(self) -> None:
         seen: set[str] = set()

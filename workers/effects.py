@@ -21,6 +21,7 @@ from abstractruntime.core.effect_context import EffectContext, carrying_out
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
+from abstractruntime.core.handler_parts import apply_completed, on_completed_of
 from abstractruntime.core.models import Effect, RunState, RunStatus, StepRecord
 from abstractruntime.core.outcome import EffectOutcome, invoke
 from abstractruntime.core.step_stamp import marks_of_others
@@ -196,7 +197,12 @@ class EffectRunner:
     ) -> EffectOutcome:
         heartbeat = Heartbeat(self._store, held, lease_s, has_slot=bool(binding.limits))
         context = EffectContext(
-            held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted, self._artifacts.open
+            held.run.run_id,
+            step.key,
+            step.attempt,
+            heartbeat.is_unwanted,
+            self._artifacts.open,
+            on_completed_of(binding.handler),
         )
         with heartbeat.beating(quick=binding.quick), carrying_out(context):
             outcome = invoke(binding.handler, held.run, _private(step.effect), step.next_node)
@@ -282,11 +288,20 @@ class EffectRunner:
             return self._commits.commit_write(write, Placement(), clock)
         if outcome.status == "failed" and step.attempt < step.max_attempts:
             return self._retry_later(current, step, record, clock)
+        self.apply(run, step, outcome)
         change = effect_ended(_as_running(run), step, outcome, env)
         if is_paused(run) and change.run.status is RunStatus.RUNNING:
             change = Transition(hold(change.run, env), change.records)
         change.records = [record, *change.records]
         return self._commits.commit_step(current, change, clock)
+
+    def apply(self, run: RunState, step: EffectStep, outcome: EffectOutcome) -> None:
+        """What the step's handler makes of its completed outcome in the run's variables."""
+        if outcome.status != "completed":
+            return
+        handler = self._binding(step).handler
+        if not apply_completed(handler, run, step.effect, outcome.result, step.key):
+            metrics.count("on_completed_failed")
 
     def _retry_later(
         self, current: Checkpoint, step: EffectStep, record: StepRecord, clock: StepClock

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
+from dataclasses import replace
 
-from abstractruntime.app import App
+from abstractruntime.app import App, EffectBinding
 from abstractruntime.core import faults, records
 from abstractruntime.core.control import is_paused
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.effects import BUILTIN_EFFECTS
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import CorruptCheckpointError, FailRun
+from abstractruntime.core.handler_parts import transformer_for
 from abstractruntime.core.models import RunStatus, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.resume import woken
@@ -375,13 +377,35 @@ class Engine:
         if holds_key(checkpoint, begun.key):
             raise TakeOneByOne  # its result is taken from the ledger, once it is there
         try:
-            if self._app.binding(begun.effect.type) is not None:
-                return self._effects.begin(checkpoint, begun, clock, env)
+            binding = self._app.binding(begun.effect.type)
+            if binding is not None:
+                return self._begin_effect(checkpoint, begun, binding, clock, env)
             return self._builtin(checkpoint, begun, clock, env, may_hold)
         except AlreadyDone:
             if is_held(checkpoint):
                 raise TakeOneByOne from None
             return self._reuse(checkpoint, begun, clock, env)
+
+    def _begin_effect(
+        self,
+        checkpoint: Checkpoint,
+        step: EffectStep,
+        binding: EffectBinding,
+        clock: StepClock,
+        env: Environment,
+    ) -> tuple[Checkpoint, list[Message]]:
+        """The effect with the payload that its attempts and the ledger see (`spec/01 §11.4`)."""
+        transform = transformer_for(step.effect.type, binding.handler, self._app.grounding)
+        if transform is None:
+            return self._effects.begin(checkpoint, step, clock, env)
+        try:
+            payload = transform(checkpoint.run, deepcopy(step.effect.payload))
+        except Exception as exc:
+            outcome = EffectOutcome.failed(f"Payload transformer raised exception: {exc}")
+            change = _outcome_change(checkpoint, step, outcome, env)
+            return self._commits.commit_step(checkpoint, change, clock, unless_completed=(step.key,))
+        begun = replace(step, effect=replace(step.effect, payload=payload))
+        return self._effects.begin(checkpoint, begun, clock, env)
 
     def _builtin(
         self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment, may_hold: bool
@@ -406,7 +430,7 @@ class Engine:
             batch = Batch(unit, StepClock(unit.now))
             prior = unit.completed_result(checkpoint.run.run_id, step.key)
             if prior is not None:
-                change = _reused(checkpoint, step, prior, batch.env)
+                change = self._reused(checkpoint, step, prior, batch.env)
             else:
                 scope = FleetScope(self._app, self._commits, checkpoint, batch.clock, batch)
                 builtin = BUILTIN_EFFECTS[step.effect.type]
@@ -425,10 +449,15 @@ class Engine:
             prior = unit.completed_result(checkpoint.run.run_id, step.key)
         if prior is None:
             raise LostRace
+        return self._commits.commit_step(checkpoint, self._reused(checkpoint, step, prior, env), clock)
+
+    def _reused(
+        self, checkpoint: Checkpoint, step: EffectStep, prior: PriorResult, env: Environment
+    ) -> Transition:
         found = EffectOutcome.completed(prior.result)
         outcome = self._effects.evidence.of_outcome(checkpoint.run, step, found, env, reused=True)
-        change = effect_ended(checkpoint.run, step, outcome, env, reused=True)
-        return self._commits.commit_step(checkpoint, change, clock)
+        self._effects.apply(checkpoint.run, step, outcome)
+        return effect_ended(checkpoint.run, step, outcome, env, reused=True)
 
 
 def waits_for_admission(checkpoint: Checkpoint) -> bool:
@@ -453,8 +482,3 @@ def _outcome_change(
     change = effect_ended(checkpoint.run, claimed, outcome, env)
     change.records = [started, ended, *change.records]
     return change
-
-
-def _reused(checkpoint: Checkpoint, step: EffectStep, prior: PriorResult, env: Environment) -> Transition:
-    outcome = EffectOutcome.completed(prior.result)
-    return effect_ended(checkpoint.run, step, outcome, env, reused=True)

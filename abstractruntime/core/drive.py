@@ -18,6 +18,7 @@ from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
 from .evidence import outcome_kept
+from .handler_parts import apply_completed, on_completed_of, transformer_for
 from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import BoundHandler, EffectOutcome, invoke
@@ -157,7 +158,8 @@ class Drive:
             found = EffectOutcome.completed(prior.result)
             self._end(step, self._kept(step, found, reused=True), reused=True)
             return
-        transform = self._host.hooks.payload_transformers.get(effect.type)
+        hooks, handler = self._host.hooks, self._host.handlers.get(effect.type)
+        transform = transformer_for(effect.type, handler, hooks.grounding, hooks.payload_transformers)
         if transform is not None:
             try:
                 payload = transform(self.run, deepcopy(step.effect.payload))
@@ -283,7 +285,12 @@ class Drive:
         handler = self._host.handlers.get(effect.type)
         if handler is not None:
             context = EffectContext(
-                run.run_id, step.key, step.attempt, self._is_cancelled, self._host.open_artifacts
+                run.run_id,
+                step.key,
+                step.attempt,
+                self._is_cancelled,
+                self._host.open_artifacts,
+                on_completed_of(handler),
             )
             with carrying_out(context):
                 return invoke(handler, run, _private(effect), step.next_node)
@@ -319,6 +326,10 @@ class Drive:
             if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
                 # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
                 own = EffectOutcome.completed(copied(outcome.result))
+            if own.status == "completed":
+                handler = self._host.handlers.get(step.effect.type)
+                if not apply_completed(handler, self.run, step.effect, own.result, step.key):
+                    self._host.stores.tally.add("on_completed")
             return transition.effect_ended(self.run, step, own, self._host.environment, reused=reused)
 
         self._commit_made(made, record)

@@ -12,7 +12,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EffectContext", "carrying_out", "current_effect"]
+from .handler_parts import OnCompleted
+
+__all__ = ["EffectContext", "carrying_out", "current_effect", "effect_under_way"]
 
 
 def _never() -> bool:
@@ -30,6 +32,8 @@ class EffectContext:
         cancelled: asks whether the result is not wanted any more (the run was cancelled, or another
             worker took the effect over); a long handler should look now and then and return.
         open_artifacts: opens the driver's artifact store, see `artifacts`; ``None`` if it has none.
+        on_completed: what the driver calls when it applies the outcome (see `handler_parts`); a handler
+            whose own that is leaves its changes of ``run.vars`` to it.
     """
 
     run_id: str
@@ -37,6 +41,7 @@ class EffectContext:
     attempt: int = 1
     cancelled: Callable[[], bool] = _never
     open_artifacts: Callable[[], Any] | None = None
+    on_completed: OnCompleted | None = None
 
     @property
     def artifacts(self) -> Any:
@@ -51,6 +56,11 @@ class EffectContext:
 
 
 _current: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
+
+
+def effect_under_way() -> EffectContext | None:
+    """The attempt the caller is a part of, ``None`` outside of effect handlers."""
+    return _current.get()
 
 
 def current_effect() -> EffectContext:

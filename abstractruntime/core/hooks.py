@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from .access import AccessPolicy, SessionAccess
 from .errors import InvalidInputError
+from .handler_parts import GROUNDING_CHOICES, Grounding, PayloadTransformer
 from .models import EffectType, RunState
 from .redaction import Redactor
 
 __all__ = ["EvidenceRecorder", "Hooks", "NodeErrors", "PayloadTransformer"]
-
-PayloadTransformer = Callable[[RunState, dict[str, Any]], dict[str, Any]]
-"""``transform(run, payload)`` gives the payload that handler, ledger and trace see. ``payload`` is its own
-copy; ``run`` must not be changed. What it raises is a failed attempt's error."""
 
 NodeErrors = Literal["raise", "record", "fail"]
 
@@ -45,7 +41,10 @@ class Hooks:
             need. Read once, when the runtime is made (`spec/01 §19.18`).
         evidence: keeps tool results as evidence (`spec/01 §11.3`); its failures never fail a run.
         payload_transformers: by effect type, after the idempotency key and before the STARTED record
-            (`spec/01 §11.4`); for example a time stamp in front of prompts.
+            (`spec/01 §11.4`), instead of what the effect's handler brings.
+        grounding: time and country in front of the user's turn of LLM calls (`spec/01 §11.4`). ``auto``:
+            where the handler brings that along (AbstractCore's does), and where AbstractCore is installed;
+            ``on``: always; ``off``: never.
         node_errors: what an exception of a node leaves behind, beside reaching the caller: ``raise`` nothing,
             ``record`` a FAILED ledger record (the run stays RUNNING), ``fail`` that and a FAILED run
             (`spec/01 §3.4`).
@@ -62,6 +61,7 @@ class Hooks:
     redactor: Redactor | None = None
     evidence: EvidenceRecorder | None = None
     payload_transformers: dict[EffectType, PayloadTransformer] = field(default_factory=dict)
+    grounding: Grounding = "auto"
     node_errors: NodeErrors = "raise"
     durable_backoff_s: float | None = None
     record_transitions: bool = False
@@ -71,6 +71,8 @@ class Hooks:
             raise InvalidInputError(
                 f"Hooks.node_errors is {self.node_errors!r}; use 'raise', 'record' or 'fail'"
             )
+        if self.grounding not in GROUNDING_CHOICES:
+            raise InvalidInputError(f"Hooks.grounding is {self.grounding!r}; use 'auto', 'on' or 'off'")
         if self.durable_backoff_s is not None and self.durable_backoff_s < 0:
             raise InvalidInputError(
                 f"Hooks.durable_backoff_s is {self.durable_backoff_s}; use 0 or more seconds, or None"

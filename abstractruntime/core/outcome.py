@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from .handler_parts import carry_parts
 from .models import Effect, RunState, WaitState
 
 __all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "invoke"]
@@ -14,12 +15,17 @@ __all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "in
 
 @dataclass(frozen=True)
 class EffectOutcome:
-    """How an effect ended: ``completed`` (result), ``waiting`` (wait) or ``failed`` (error)."""
+    """How an effect ended: ``completed`` (result), ``waiting`` (wait) or ``failed`` (error).
+
+    ``kind`` may classify a failure for programs, for example ``validation`` or ``timeout``; its ledger record
+    has it as ``result["error_kind"]`` (`spec/04 §16.29`).
+    """
 
     status: str
     result: dict[str, Any] | None = None
     wait: WaitState | None = None
     error: str | None = None
+    kind: str | None = field(default=None, compare=False)
 
     @classmethod
     def completed(cls, result: dict[str, Any] | None = None) -> EffectOutcome:
@@ -32,9 +38,9 @@ class EffectOutcome:
         return cls(status="waiting", wait=wait)
 
     @classmethod
-    def failed(cls, error: str) -> EffectOutcome:
+    def failed(cls, error: str, *, kind: str | None = None) -> EffectOutcome:
         """The effect did not succeed; the policy decides about another attempt."""
-        return cls(status="failed", error=error)
+        return cls(status="failed", error=error, kind=kind)
 
 
 EffectHandler = Callable[..., EffectOutcome]
@@ -59,7 +65,12 @@ def bind_handler(handler: EffectHandler) -> BoundHandler:
     )
     if inspect.Parameter.VAR_POSITIONAL in kinds or positional >= 3:
         return handler
-    return lambda run, effect, default_next: handler(run, effect)
+
+    def of_three(run: RunState, effect: Effect, default_next: str | None) -> EffectOutcome:
+        return handler(run, effect)
+
+    carry_parts(handler, of_three)
+    return of_three
 
 
 def _without_signature(handler: EffectHandler) -> BoundHandler:
@@ -71,6 +82,7 @@ def _without_signature(handler: EffectHandler) -> BoundHandler:
                 raise
             return handler(run, effect)
 
+    carry_parts(handler, call)
     return call
 
 
@@ -106,7 +118,9 @@ def _well_formed(outcome: object) -> EffectOutcome:
     if status == "completed":
         return EffectOutcome.completed(getattr(outcome, "result", None))
     if status != "waiting":
-        return EffectOutcome.failed(getattr(outcome, "error", None) or "unknown error")
+        return EffectOutcome.failed(
+            getattr(outcome, "error", None) or "unknown error", kind=getattr(outcome, "kind", None)
+        )
     wait = getattr(outcome, "wait", None)
     if not isinstance(wait, WaitState):
         return EffectOutcome.failed("Effect handler returned a waiting outcome without a WaitState")

@@ -94,6 +94,8 @@ def effect_record(run: RunState, step: EffectStep, outcome: EffectOutcome, env: 
         record.status, record.result = StepStatus.WAITING, {"wait": outcome.wait.to_dict()}
     else:
         record.status, record.error = StepStatus.FAILED, outcome.error or "unknown error"
+        if outcome.kind is not None:
+            record.result = {"error_kind": outcome.kind}
     return record
 
 

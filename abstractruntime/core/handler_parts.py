@@ -1,0 +1,106 @@
+"""What an effect handler may bring beside itself, as attributes of the callable.
+
+``payload_transformer(run, payload) -> payload``: what handler, ledger and trace see instead of the payload
+(`spec/01 §11.4`). The driver applies it after the idempotency key and before the STARTED record.
+
+``on_completed(run, effect, result, key)``: changes ``run.vars`` as the recorded outcome says
+(`spec/04 §16.4`). The driver calls it whenever it applies a completed outcome, fresh or taken from the
+ledger, so a process that dies between ledger and checkpoint loses no change. It may be called again for the
+same key, and must then change nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+from .extensions import lent
+from .models import Effect, EffectType, RunState
+
+__all__ = [
+    "GROUNDING_CHOICES",
+    "Grounding",
+    "OnCompleted",
+    "PayloadTransformer",
+    "apply_completed",
+    "carry_parts",
+    "on_completed_of",
+    "transformer_for",
+]
+
+logger = logging.getLogger(__name__)
+
+PayloadTransformer = Callable[[RunState, dict[str, Any]], dict[str, Any]]
+"""``transform(run, payload)`` gives the payload that handler, ledger and trace see. ``payload`` is its own
+copy; ``run`` must not be changed. What it raises is a failed attempt's error."""
+
+OnCompleted = Callable[[RunState, Effect, "dict[str, Any] | None", str], None]
+"""``on_completed(run, effect, result, key)``; ``result`` must not be changed."""
+
+Grounding = Literal["auto", "on", "off"]
+GROUNDING_CHOICES: tuple[str, ...] = get_args(Grounding)
+
+_TRANSFORMER = "payload_transformer"
+_ON_COMPLETED = "on_completed"
+
+
+def carry_parts(source: object, target: object) -> None:
+    """``target`` stands for the handler ``source`` and brings what it brings."""
+    for name in (_TRANSFORMER, _ON_COMPLETED):
+        part = getattr(source, name, None)
+        if part is not None:
+            setattr(target, name, part)
+
+
+def on_completed_of(handler: object) -> OnCompleted | None:
+    """The handler's ``on_completed``, if it brings one."""
+    part: OnCompleted | None = getattr(handler, _ON_COMPLETED, None)
+    return part
+
+
+def transformer_for(
+    kind: EffectType,
+    handler: object,
+    grounding: Grounding,
+    given: dict[EffectType, PayloadTransformer] | None = None,
+) -> PayloadTransformer | None:
+    """The transformer of an effect's payload: the host's own (``given``), else the handler's.
+
+    LLM calls of a handler that brings none are grounded too if the host says ``on``, and with ``auto`` where
+    AbstractCore is installed; ``off`` leaves them as they are.
+    """
+    if given and kind in given:
+        return given[kind]
+    own: PayloadTransformer | None = getattr(handler, _TRANSFORMER, None)
+    if kind is not EffectType.LLM_CALL:
+        return own
+    if grounding == "off":
+        return None
+    if own is None and (grounding == "on" or _has_abstractcore()):
+        own = lent("llm_grounding")
+    return own
+
+
+@lru_cache(maxsize=1)
+def _has_abstractcore() -> bool:
+    """Looked for once, and not imported: what the ledger shows must not cost an import."""
+    return find_spec("abstractcore") is not None
+
+
+def apply_completed(
+    handler: object, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str
+) -> bool:
+    """Let the handler change ``run.vars`` as its completed outcome says; whether that went well. The effect
+    has happened, so a failure is logged and fails no run."""
+    on_completed = on_completed_of(handler)
+    if on_completed is None:
+        return True
+    try:
+        on_completed(run, effect, result, key)
+    except Exception:
+        logger.warning("on_completed of %s, run %s failed", effect.type.value, run.run_id, exc_info=True)
+        return False
+    return True
