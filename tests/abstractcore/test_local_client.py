@@ -309,7 +309,8 @@ def test_an_instance_made_without_its_constructor_works() -> None:
 
 
 def test_capabilities_have_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "abstractcore", None)
+    for name in ("abstractcore", "abstractcore.architectures.detection"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert client_of(None).get_model_capabilities() == {"max_tokens": 32768}
 
 

@@ -26,6 +26,7 @@ NOT_RUN = {
     ("README.md", "celery -A workers flower"),
     ("docs/getting-started.md", "abstractruntime dev --app flows:app"),
     ("docs/integrations/tool-calls.md", "from abstractcore.tools.common_tools"),
+    ("docs/integrations/agents.md", "python -m examples.agent          #"),
 }
 
 # What a page can't do without: a word of its code, the module behind it, and the extra that brings that.
