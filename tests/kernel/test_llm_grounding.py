@@ -167,7 +167,11 @@ def test_a_failure_may_have_a_kind(kernel: Kernel) -> None:
     kernel.use(effect_handlers={LLM: lambda run, effect: EffectOutcome.failed("late", kind="timeout")})
     state = kernel.go(flow(a=asks(LLM), done=done))
     failed = kernel.ledger(state.run_id)[1]
-    assert (failed["status"], failed["error"], failed["result"]) == ("failed", "late", {"error_kind": "timeout"})
+    assert (failed["status"], failed["error"], failed["result"]) == (
+        "failed",
+        "late",
+        {"error_kind": "timeout"},
+    )
     assert EffectOutcome.failed("late", kind="timeout") == EffectOutcome.failed("late")
     kernel.use(effect_handlers={LLM: lambda run, effect: EffectOutcome.failed("late")})
     assert kernel.ledger(kernel.go(flow(a=asks(LLM), done=done)).run_id)[1]["result"] is None

@@ -35,6 +35,7 @@ class LocalAbstractCoreLLMClient:
 
     Attributes:
         cancel_check_interval_s: seconds between two looks at whether the answer of a stream is still wanted.
+        grounding: whether time and country go in front of the user's turn (`spec/04 §4.1`); may be set.
 
     Raises:
         ImportError: AbstractCore is not installed.
@@ -42,6 +43,7 @@ class LocalAbstractCoreLLMClient:
     """
 
     cancel_check_interval_s = 0.2
+    grounding = True
 
     _provider: str
     _model: str
@@ -96,7 +98,8 @@ class LocalAbstractCoreLLMClient:
         wants_stream = boolish(options.get("stream", options.get("streaming")))
         for name in _NOT_FOR_PROVIDERS:
             options.pop(name, None)
-        prompt, messages = ground_turn(prompt, messages)
+        if self.grounding:
+            prompt, messages = ground_turn(prompt, messages)
         request = {
             "prompt": prompt,
             "messages": without_internal_messages(messages),
