@@ -85,10 +85,24 @@ def merge_tool_results(wait: WaitState, payload: Any) -> Any:
         return payload
     if not isinstance(results, list) or len(results) == count:
         return payload
-    rest = iter(results)
+    rest = iter(_in_order(results, details.get("tool_calls")))
     merged = [fixed[str(i)] if str(i) in fixed else next(rest, _MISSING) for i in range(count)]
     merged = [_missing() if entry is _MISSING else entry for entry in merged]
     return {"mode": "executed", **payload, "results": merged}
+
+
+def _in_order(results: list[Any], calls: Any) -> list[Any]:
+    """Host results in the order of the calls it was given, if all of them say whose they are
+    (`spec/04 §16.9`); else as they came. A call without a result keeps its place."""
+    exposed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    for key in ("runtime_call_id", "call_id"):
+        ids = [call.get(key) for call in exposed]
+        named = (result for result in results if isinstance(result, dict))
+        by_id = {result[key]: result for result in named if isinstance(result.get(key), str)}
+        is_told = all(isinstance(one, str) and one for one in ids) and len(set(ids)) == len(ids)
+        if is_told and len(by_id) == len(results) and set(by_id) <= set(ids):
+            return [by_id.get(one, _MISSING) for one in ids]
+    return results
 
 
 def _missing() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from abstractruntime.storage.artifact_ids import compute_artifact_id
 
 from ._attachment_index import READ_AGAIN, Attachment, AttachmentIndex, basename
 from ._attachment_quota import READ_FILE_SOURCE, excess, max_attachment_bytes, session_quota
+from ._unfollowed_open import open_unfollowed
 
 __all__ = ["OwnerRuns", "register_read_file"]
 
@@ -31,7 +32,12 @@ class OwnerRuns(Protocol):
 
 
 def register_read_file(
-    index: AttachmentIndex, *, path: Path, handle: str, run_store: OwnerRuns | None = None
+    index: AttachmentIndex,
+    *,
+    path: Path,
+    handle: str,
+    run_store: OwnerRuns | None = None,
+    follow_links: bool = True,
 ) -> Attachment | None:
     """Keep the file's present content as an attachment of the index's session.
 
@@ -42,13 +48,15 @@ def register_read_file(
         path: the file.
         handle: what it is called: relative to the workspace, or absolute.
         run_store: where the session's owner run is created if it is missing.
+        follow_links: ``False`` if ``path`` was judged with its links resolved: then a link in it is refused.
 
     Returns:
         the attachment; ``None`` without a session, or when the file can't be read or is too large.
     """
     if not index.session_id:
         return None
-    content = _content(path, min(max_attachment_bytes(), session_quota().max_bytes))
+    most = min(max_attachment_bytes(), session_quota().max_bytes)
+    content = _content(path, most, follow_links)
     if content is None:
         return None
     sha256 = hashlib.sha256(content).hexdigest()
@@ -94,9 +102,9 @@ def _store(
     return Attachment.of(stored)
 
 
-def _content(path: Path, most: int) -> bytes | None:
+def _content(path: Path, most: int, follow_links: bool) -> bytes | None:
     try:
-        with path.open("rb") as file:
+        with path.open("rb") if follow_links else open_unfollowed(path) as file:
             content = file.read(most + 1)
     except OSError as exc:
         logger.info("%s is not attached: %s", basename(str(path)), exc)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ._tool_arguments import unwrapped
 from ._tool_pairing import paired
-from ._tool_shapes import ToolCall, ToolExecutor, ToolResult, call_name, result_of
+from ._tool_shapes import ToolCall, ToolExecutor, ToolResult, ability, call_name, result_of
 from ._workspace_rewrite import scoped_arguments
 from ._workspace_scope import WorkspaceScope
 
@@ -20,14 +19,16 @@ def canonical_call_arguments(executor: object, name: str, arguments: Any) -> dic
     Raises:
         ValueError: see `_tool_arguments.unwrapped`.
     """
-    canonical: Callable[[str, Any], dict[str, Any]] | None = getattr(executor, "canonical_arguments", None)
-    return unwrapped(arguments) if canonical is None else canonical(name, arguments)
+    canonical = ability(executor, "canonical_arguments")
+    made: dict[str, Any] = unwrapped(arguments) if canonical is None else canonical(name, arguments)
+    return made
 
 
 def declared_path_parameters(executor: object, name: str) -> tuple[str, ...] | None:
     """What ``executor`` knows of the tool's path parameters; ``None`` = nothing."""
-    ask: Callable[[str], tuple[str, ...] | None] | None = getattr(executor, "path_parameters", None)
-    return None if ask is None else ask(name)
+    ask = ability(executor, "path_parameters")
+    declared: tuple[str, ...] | None = None if ask is None else ask(name)
+    return declared
 
 
 class WorkspaceScopedToolExecutor:

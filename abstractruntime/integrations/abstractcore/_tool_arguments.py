@@ -14,7 +14,15 @@ from typing import Any
 
 from ._tool_shapes import json_object, parsed_arguments
 
-__all__ = ["AnyParameters", "Parameters", "canonical_arguments", "normalised", "parameters_of", "unwrapped"]
+__all__ = [
+    "AnyParameters",
+    "Parameters",
+    "canonical_arguments",
+    "may_become",
+    "normalised",
+    "parameters_of",
+    "unwrapped",
+]
 
 _MAX_LEVELS = 4
 _WRAPPER_KEYS = frozenset({"name", "arguments", "call_id", "id"})
@@ -103,6 +111,11 @@ def unwrapped(arguments: Any) -> dict[str, Any]:
     if _inner(made) is not None:
         raise ValueError(f"Tool arguments are wrapped in 'arguments' more than {_MAX_LEVELS} times")
     return made
+
+
+def may_become(key: str, name: str) -> bool:
+    """Whether somebody who mends arguments may take ``key`` for the parameter ``name``."""
+    return normalised(key) == normalised(name) or name in _SYNONYMS.get(normalised(key), ())
 
 
 def _inner(arguments: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 __all__ = [
     "ToolCall",
     "ToolExecutor",
     "ToolResult",
+    "ability",
     "call_name",
+    "json_object",
     "parsed_arguments",
     "result_of",
     "unlimited_or",
@@ -41,6 +43,15 @@ class ToolExecutor(Protocol):
         """``{"mode": "executed", "results": [...]}`` in the order of the calls; or, not executed,
         ``{"mode": <other>, "tool_calls": [...], "wait_key"?, "wait_reason"?, "details"?}``."""
         ...
+
+
+def ability(executor: object, name: str) -> Callable[..., Any] | None:
+    """A method that an executor may have beside `execute`, see `ToolExecutor`.
+
+    Only what its class has counts: an object that answers to every name has no opinion.
+    """
+    method: Callable[..., Any] | None = getattr(executor, name, None)
+    return method if callable(getattr(type(executor), name, None)) else None
 
 
 def result_of(

@@ -10,7 +10,7 @@ from typing import Any
 from abstractruntime.core.errors import InvalidInputError
 
 from ._path_parameters import PathField, known_field, known_paths
-from ._tool_arguments import normalised, unwrapped
+from ._tool_arguments import may_become, normalised, unwrapped
 from ._tool_shapes import json_object
 from ._workspace_paths import resolve_user_path
 from ._workspace_scope import WorkspaceScope
@@ -55,9 +55,13 @@ def scoped_arguments(
             _refuse_undeclared(tool_name, args)
         return dict(args)
     return {
-        name: _resolved_all(value, scope) if name in names and value is not None else value
-        for name, value in args.items()
+        key: _resolved_all(value, scope) if _is_one_of(key, names) and value is not None else value
+        for key, value in args.items()
     }
+
+
+def _is_one_of(key: str, names: tuple[str, ...]) -> bool:
+    return any(may_become(str(key), name) for name in names)
 
 
 def _refuse_wrapped(tool_name: str, args: dict[str, Any]) -> None:
@@ -127,7 +131,19 @@ def _resolved_all(value: Any, scope: WorkspaceScope) -> Any:
 
 
 _PATH_WORDS = frozenset(
-    {"path", "paths", "file", "files", "filename", "filepath", "dir", "directory", "folder"}
+    {
+        "path",
+        "paths",
+        "file",
+        "files",
+        "filename",
+        "filepath",
+        "dir",
+        "dirs",
+        "directory",
+        "folder",
+        "folders",
+    }
 )
 _ABSOLUTE = re.compile(r"/|~[\w.-]*(/|$)|\\\\|[A-Za-z]:[\\/]|file:")
 _MAX_PATH = 4096
