@@ -15,7 +15,7 @@ from typing import Any
 
 from ._attachment_index import Attachment, AttachmentIndex, basename
 from ._attachment_selection import distinct_files
-from ._attachment_text import attached_text, read_file_answer
+from ._attachment_text import as_handle, attached_text, read_file_answer
 from ._excerpts import text_lines
 from ._open_attachment import open_in
 from .flags import boolish
@@ -58,7 +58,7 @@ def _read_file(index: AttachmentIndex, args: Mapping[str, Any]) -> Answer | None
     path = _first(args, "file_path", "path", "filename", "file")
     if path is None:
         return None
-    answer = read_file_answer(index, _plain(path), path, args)
+    answer = read_file_answer(index, path, args)
     if answer.error == "attachment not found":
         return None
     return Answer(answer.output, answer.error)
@@ -110,7 +110,7 @@ def _skim_files(index: AttachmentIndex, args: Mapping[str, Any]) -> Answer | Non
     found: list[str] = []
     is_any = False
     for path in _several(args, "paths", "path", "file_path", "filename", "file"):
-        success, output, error = open_in(index, handle=_plain(path), end_line=head, max_chars=_SKIM_CHARS)
+        success, output, error = open_in(index, handle=as_handle(path), end_line=head, max_chars=_SKIM_CHARS)
         is_any = is_any or success or error != "attachment not found"
         found.append(str((output or {}).get("rendered") or f"Error: {error}"))
     return Answer("\n\n".join(found)) if is_any else None
@@ -164,14 +164,8 @@ _ANSWERS: dict[str, Callable[[AttachmentIndex, Mapping[str, Any]], Answer | None
 # -- paths and handles --------------------------------------------------------------------------
 
 
-def _plain(path: str) -> str:
-    """A path as handles are written: no scheme, no ``@``, no ``./``, slashes."""
-    text = path.strip().replace("\\", "/")
-    return text.removeprefix("file://").removeprefix("@").removeprefix("./")
-
-
 def _normal(path: str) -> str:
-    return _plain(path).rstrip("/")
+    return as_handle(path).rstrip("/")
 
 
 def _inside(index: AttachmentIndex, folder: str) -> list[tuple[str, Attachment]]:

@@ -10,7 +10,7 @@ from ._attachment_index import Attachment, AttachmentIndex
 from ._excerpts import PREVIEW_CHARS
 from ._open_attachment import open_in
 
-__all__ = ["ReadAnswer", "attached_text", "line_range", "read_file_answer"]
+__all__ = ["ReadAnswer", "as_handle", "attached_text", "line_range", "read_file_answer"]
 
 _START = ("start_line", "startLine", "start_line_one_indexed")
 _END = ("end_line", "endLine", "end_line_one_indexed_inclusive", "end_line_one_indexed")
@@ -24,21 +24,27 @@ class ReadAnswer:
     error: str | None = None
 
 
+def as_handle(path: str) -> str:
+    """A path as handles are written: no scheme, no ``@``, no ``./``, slashes."""
+    text = path.strip().replace("\\", "/")
+    return text.removeprefix("@").removeprefix("file://").removeprefix("./")
+
+
 def line_range(args: Mapping[str, Any]) -> dict[str, Any]:
     """Which lines a call of ``read_file`` wants, whatever it calls them."""
     return {"start_line": _first(args, _START), "end_line": _first(args, _END)}
 
 
-def read_file_answer(
-    index: AttachmentIndex, handle: str, shown_path: str, args: Mapping[str, Any]
-) -> ReadAnswer:
-    """The attached file that ``handle`` names, as ``read_file`` shows files: at most 8000 characters.
+def read_file_answer(index: AttachmentIndex, path: str, args: Mapping[str, Any]) -> ReadAnswer:
+    """The attached file that ``path`` names, as ``read_file`` shows files: at most 8000 characters.
 
     Args:
-        shown_path: what the answer calls it.
+        path: also what the answer calls it.
         args: of the call; its line range counts.
     """
-    success, output, error = open_in(index, handle=handle, max_chars=PREVIEW_CHARS, **line_range(args))
+    success, output, error = open_in(
+        index, handle=as_handle(path), max_chars=PREVIEW_CHARS, **line_range(args)
+    )
     if not success or output is None:
         return ReadAnswer(None, error or "attachment not found")
     if "media" in output:
@@ -49,7 +55,7 @@ def read_file_answer(
     sha256 = output.get("sha256")
     sha = f", sha={sha256[:8]}…" if sha256 else ""
     return ReadAnswer(
-        f"File: {shown_path} ({count} lines)\n"
+        f"File: {path} ({count} lines)\n"
         f"(from attachment: @{output['handle']}, id={output['artifact_id']}{sha})\n\n{body}"
     )
 

@@ -62,7 +62,7 @@ def _path(arguments: dict[str, Any]) -> str | None:
 
 
 def _from_attachment(call: ToolCall, result: ToolResult, path: str, index: AttachmentIndex) -> ToolResult:
-    answer = read_file_answer(index, path, path, call["arguments"])
+    answer = read_file_answer(index, path, call["arguments"])
     if answer.output is None:
         return result
     return {**result, "success": True, "output": answer.output, "error": None}

@@ -18,7 +18,7 @@ _MAX_MOUNT_NAME = 32
 def resolve_user_path(*, scope: WorkspaceScope, user_path: str) -> Path:
     """The absolute path, without symlinks; the file need not exist.
 
-    A leading ``@`` is dropped, ``~`` is the home folder, a relative path is under the root. In
+    A leading ``@`` or ``file://`` is dropped, ``~`` is the home folder, a relative path is under the root. In
     ``workspace_or_allowed`` its first part may name a mount (see `mounts`). The root's own name in front is
     dropped if the root has no such child.
 
@@ -26,6 +26,8 @@ def resolve_user_path(*, scope: WorkspaceScope, user_path: str) -> Path:
         InvalidInputError: (a ``ValueError``) the path is empty, no path, or the scope forbids it.
     """
     text = str(user_path).strip().removeprefix("@").strip()
+    if text.startswith("file:///"):
+        text = text.removeprefix("file://")
     if not text:
         raise InvalidInputError("Empty path")
     try:
