@@ -22,11 +22,13 @@ from abstractruntime.integrations.abstractcore.effect_handlers import (
     build_effect_handlers,
     make_llm_call_handler,
 )
+from abstractruntime.integrations.abstractcore.tool_executor import MappingToolExecutor
 from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 from abstractruntime.storage.sqlite import SqliteDatabase, SqliteLedgerStore, SqliteRunStore
 from tests.kernel.flows import asks, done, flow, goes
 
+from .attached import attach
 from .llm_calls import RecordingClient, a_run, answered, ask
 
 LLM = EffectType.LLM_CALL
@@ -46,7 +48,9 @@ class Process:
         self.client = RecordingClient()
 
     def runtime(self, **options: Any) -> Runtime:
-        handlers = build_effect_handlers(llm=self.client, artifact_store=self.artifacts, run_store=self.runs)
+        handlers = build_effect_handlers(
+            llm=self.client, tools=MappingToolExecutor({}), artifact_store=self.artifacts, run_store=self.runs
+        )
         options.setdefault("effect_handlers", handlers)
         return Runtime(
             run_store=self.runs, ledger_store=self.ledger, artifact_store=self.artifacts, **options
@@ -333,3 +337,21 @@ def test_the_inlined_ones_count_as_shown() -> None:
     answered(client, {"messages": [{"role": "user", "content": "see"}]}, run, store)
     assert client.call["media"] is None
     assert pending(run) == []
+
+
+def test_an_opened_attachment_is_shown_to_the_next_call(process: Process) -> None:
+    """From the tool call that opens it, over the run's variables, to the client."""
+    artifact_id = attach(process.artifacts, b"\x89PNG", path="shot.png", content_type="image/png")
+    call = {"name": "open_attachment", "arguments": {"artifact_id": artifact_id}, "call_id": "c1"}
+    workflow = flow(
+        look=asks(EffectType.TOOL_CALLS, {"tool_calls": [call]}, then="ask"),
+        ask=asks(LLM, {"prompt": "what is it?"}),
+        done=done,
+    )
+    runtime = process.runtime()
+    run_id = runtime.start(workflow=workflow, session_id="s1")
+    looked = runtime.tick(workflow=workflow, run_id=run_id, max_steps=1)
+    assert [ref["$artifact"] for ref in pending(looked)] == [artifact_id]
+    state = runtime.tick(workflow=workflow, run_id=run_id)
+    assert list(process.client.files[0].values()) == [b"\x89PNG"]
+    assert pending(state) == []

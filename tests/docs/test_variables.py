@@ -13,15 +13,15 @@ from .pages import page_name, pages
 
 _NAME = re.compile(r"\bABSTRACTRUNTIME_[A-Z_]*[A-Z]\b")
 _INLINE = "ABSTRACTRUNTIME_MAX_INLINE_BYTES"
+_OF_INTEGRATIONS = {"ABSTRACTRUNTIME_PROMPT_CACHE"}
 _OF_THE_TESTS = {"ABSTRACTRUNTIME_CHAOS_MINUTES", "ABSTRACTRUNTIME_CHAOS_SEEDS"}
 
 
 def test_named_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(_INLINE, "7")
     assert max_inline_from_environment() == 7 != DEFAULT_MAX_INLINE_BYTES
-    known = (
-        {f"ABSTRACTRUNTIME_{field.upper()}" for field in Settings.model_fields} | {_INLINE} | _OF_THE_TESTS
-    )
+    known = {f"ABSTRACTRUNTIME_{field.upper()}" for field in Settings.model_fields} | {_INLINE}
+    known |= _OF_INTEGRATIONS | _OF_THE_TESTS
     strange = {
         (page_name(page), name)
         for page in pages()

@@ -26,7 +26,7 @@ from ._message_view import message_view
 from ._response_schema import normalised_schema
 from ._structured import with_structured_data
 from ._text_inlining import inline_limit
-from ._truncation import is_truncated, whole_answer
+from ._truncation import Answer, is_truncated, whole_answer
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -130,13 +130,9 @@ class LlmCallHandler:
         items = requested_items(call.media, pending)
         media = load_media(items, run, self._store, self._may_use)
         model = _model(call)
-        params = call_params(run, call)
         messages = message_view(run, call, trimmed_messages(run, call), items, self._store)
         with ExitStack() as life:
-            placed = place_media(media, messages, inline_limit(params), life)
-            params = with_media_defaults(run, params, has_media=placed.paths is not None)
-            if model is not None:
-                params["response_model"] = model
+            placed = place_media(media, messages, inline_limit(call.params), life)
             request = {
                 "prompt": call.prompt,
                 "messages": placed.messages or None,
@@ -144,25 +140,34 @@ class LlmCallHandler:
                 "media": placed.paths,
                 "tools": call.tools,
             }
+            params = with_media_defaults(run, call_params(run, call), has_media=placed.paths is not None)
+            if model is not None:
+                params["response_model"] = model
             ask = ClientCall(self._llm, request, may_fall_back=call.may_fall_back)
             answer = whole_answer(ask, params, call, run, self._llm)
-        result = answer.result
-        kept = {
-            **request,
-            "media": placed.refs,
-            "params": answer.params,
-            "structured_output_fallback": call.may_fall_back,
-        }
-        if answer.is_noteworthy:
-            resolved = not is_truncated(result)
-            result["metadata"]["_truncation"] = {"attempts": answer.attempts, "resolved": resolved}
-        if len(answer.attempts) > 1:
-            kept["truncation_attempts"] = answer.attempts
+        result = _with_truncation(answer)
         if model is not None:
             result = with_structured_data(result, model, is_strict=call.is_strict)
         if pending:
             result["metadata"][CONSUMED] = consumed_marks(pending)
-        return with_capture(result, kept, capture_level(run, self._capture), run, self._store)
+        sent = _as_sent({**request, "media": placed.refs}, answer, call)
+        return with_capture(result, sent, capture_level(run, self._capture), run, self._store)
+
+
+def _with_truncation(answer: Answer) -> dict[str, Any]:
+    result = answer.result
+    if answer.is_noteworthy:
+        resolved = not is_truncated(result)
+        result["metadata"]["_truncation"] = {"attempts": answer.attempts, "resolved": resolved}
+    return result
+
+
+def _as_sent(request: dict[str, Any], answer: Answer, call: LlmCall) -> dict[str, Any]:
+    """The final request, as it may be recorded."""
+    sent = {**request, "params": answer.params, "structured_output_fallback": call.may_fall_back}
+    if len(answer.attempts) > 1:
+        sent["truncation_attempts"] = answer.attempts
+    return sent
 
 
 def _model(call: LlmCall) -> type[BaseModel] | None:

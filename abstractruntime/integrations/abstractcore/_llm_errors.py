@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from abstractruntime.core.errors import InvalidInputError, RuntimeFault
 
+from ._streams import GenerationCancelledError
+
 __all__ = [
     "CancelledError",
     "FailureKind",
@@ -78,6 +80,8 @@ def client_failure_kind(error: BaseException) -> FailureKind:
     if "output was truncated" in str(error):
         return "truncated"
     for cause in causes(error):
+        if isinstance(cause, GenerationCancelledError):
+            return "cancelled"
         if isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__:
             return "timeout"
         if type(cause).__name__ in ("ValidationError", "JSONDecodeError"):
