@@ -26,6 +26,7 @@ NOT_RUN = {
     ("README.md", "export ABSTRACTRUNTIME_APP=flows:app"),
     ("README.md", "celery -A workers flower"),
     ("docs/getting-started.md", "abstractruntime dev --app flows:app"),
+    ("docs/integrations/abstractcore.md", "from abstractruntime.integrations.ab"),
     ("docs/mcp-worker.md", "export ABSTRACT_WORKER_TOKEN=$(pytho"),
 }
 
