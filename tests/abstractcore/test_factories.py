@@ -131,7 +131,7 @@ def test_everything_in_memory(make: Make, handlers_of: list[dict[str, Any]]) -> 
     assert handlers_of[0]["llm"] is runtime._abstractcore_llm_client  # type: ignore[attr-defined]
 
 
-@pytest.mark.weakness("spec/04 16.10")
+@pytest.mark.weakness("spec/04 §16.10")
 def test_a_store_given_alone_is_used(make: Make) -> None:
     runs, ledger = InMemoryRunStore(), ObservableLedgerStore(InMemoryLedgerStore())
     assert make(run_store=runs).run_store is runs

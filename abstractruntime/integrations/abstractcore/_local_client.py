@@ -10,6 +10,7 @@ from abstractruntime.core.vars import DEFAULT_MAX_TOKENS
 
 from ._generation_locks import generation_lock
 from ._internal_messages import without_internal_messages
+from ._needs_abstractcore import needs_abstractcore
 from ._provider_results import result_of
 from ._request_capture import capture_request
 from ._streams import consume_stream
@@ -50,7 +51,8 @@ class LocalAbstractCoreLLMClient:
     _llm: Any
 
     def __init__(self, *, provider: str, model: str, llm_kwargs: Mapping[str, Any] | None = None) -> None:
-        import abstractcore
+        with needs_abstractcore():
+            import abstractcore
 
         kwargs = dict(llm_kwargs or {})
         kwargs.setdefault("enable_tracing", True)
@@ -95,7 +97,10 @@ class LocalAbstractCoreLLMClient:
             Exception: what the provider raises.
         """
         options = dict(params or {})
-        wants_stream = boolish(options.get("stream", options.get("streaming")))
+        # Providers stream no structured output; streaming changes nothing for who gets the whole answer.
+        wants_stream = boolish(options.get("stream", options.get("streaming"))) and (
+            options.get("response_model") is None
+        )
         for name in _NOT_FOR_PROVIDERS:
             options.pop(name, None)
         if self.grounding:
