@@ -103,6 +103,16 @@ def test_everything_but_2xx_fails(status: int, body: object) -> None:
         client.close()
 
 
+@pytest.mark.parametrize("timeout", [None, 0, -1.0])
+def test_no_timeout_is_no_limit(timeout: float | None) -> None:
+    with OpenAIServer() as server:
+        sender = HttpxRequestSender()
+        body = {"model": "echo-1", "messages": [{"role": "user", "content": "x"}]}
+        answer = sender.post(f"{server.base_url}/chat/completions", headers={}, json=body, timeout=timeout)
+        sender.close()
+    assert answer.body["choices"][0]["message"]["content"] == "echo: x"
+
+
 def test_a_timeout_ends_the_wait() -> None:
     release = threading.Event()
     with OpenAIServer() as server:
