@@ -17,7 +17,11 @@ NodeErrors = Literal["raise", "record", "fail"]
 
 
 class EvidenceRecorder(Protocol):
-    """Keeps what tools returned (`spec/03 §15`)."""
+    """Keeps what tools returned (`spec/03 §15`).
+
+    One whose attribute ``is_idempotent`` is true is also shown results that are taken from the ledger; one
+    with an attribute ``tool_names`` only batches in which these tools occur.
+    """
 
     def record_tool_calls(
         self, *, run: RunState, node_id: str, tool_calls: list[Any], tool_results: list[Any]

@@ -9,6 +9,7 @@ from typing import Any
 from abstractruntime.core.vars import DEFAULT_MAX_TOKENS
 
 from ._generation_locks import generation_lock
+from ._idempotency import carry_idempotency_keys
 from ._internal_messages import without_internal_messages
 from ._needs_abstractcore import needs_abstractcore
 from ._provider_results import result_of
@@ -121,6 +122,7 @@ class LocalAbstractCoreLLMClient:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
+        carry_idempotency_keys(self._llm)
         response = self._llm.generate(**request)
         if not (request["stream"] and isinstance(response, Iterator)):
             return result_of(response)

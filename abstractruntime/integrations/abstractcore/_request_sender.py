@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ._idempotency import send_idempotency_keys
+
 if TYPE_CHECKING:
     import httpx
 
@@ -102,7 +104,9 @@ class HttpxRequestSender:
         limits = httpx.Limits(
             max_connections=self._max_connections, max_keepalive_connections=_MAX_IDLE_CONNECTIONS
         )
-        return httpx.Client(limits=limits)
+        client = httpx.Client(limits=limits)
+        send_idempotency_keys(client)
+        return client
 
 
 def response_parts(answer: Any) -> tuple[dict[str, Any], dict[str, str]]:
