@@ -127,3 +127,22 @@ def test_a_failure_s_kind_is_in_the_ledger() -> None:
     run = ended(bench)
     failed = [entry.record for entry in bench.store.ledger(run.run_id)][1]
     assert (failed["error"], failed["result"]) == ("late", {"error_kind": "timeout"})
+
+
+def test_a_reused_result_is_applied_with_the_same_key() -> None:
+    applied: list[tuple[Any, str]] = []
+
+    def handler(run: RunState, effect: Any) -> EffectOutcome:
+        return EffectOutcome.completed({"n": 1})
+
+    handler.on_completed = lambda run, effect, result, key: applied.append((result, key))  # type: ignore[attr-defined]
+
+    def node(run: RunState, context: Any) -> Any:
+        count = run.vars["visits"] = run.vars.get("visits", 0) + 1
+        return asks(LLM, {"prompt": "p"}, then="ask" if count < 2 else "done")(run, context)
+
+    bench = Bench(App(workflows=[flow(ask=node, done=done)], effect_handlers={LLM: handler}))
+    assert ended(bench).status is RunStatus.COMPLETED
+    assert len(applied) == 2
+    assert applied[0] == applied[1]
+    assert applied[0][0] == {"n": 1}

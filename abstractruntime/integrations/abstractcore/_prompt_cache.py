@@ -11,9 +11,9 @@ from ._llm_payload import LlmCall, as_text
 from ._run_settings import runtime_of
 from .flags import boolish, env_flag
 
-__all__ = ["prompt_cache_key"]
+__all__ = ["PROMPT_CACHE_SWITCHES", "prompt_cache_key"]
 
-_SWITCHES = ("ABSTRACTRUNTIME_PROMPT_CACHE", "ABSTRACTGATEWAY_PROMPT_CACHE")
+PROMPT_CACHE_SWITCHES = ("ABSTRACTRUNTIME_PROMPT_CACHE", "ABSTRACTGATEWAY_PROMPT_CACHE")
 _KEY_DIGITS = 24
 
 
@@ -40,7 +40,7 @@ def prompt_cache_key(run: RunState, call: LlmCall, params: dict[str, Any]) -> st
     elif isinstance(setting, bool):
         is_on = setting
     else:
-        is_on = any(env_flag(name) for name in _SWITCHES)
+        is_on = any(env_flag(name) for name in PROMPT_CACHE_SWITCHES)
     return _derived(run, call, params, namespace) if is_on else None
 
 
