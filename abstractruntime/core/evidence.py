@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from copy import deepcopy
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from .copies import copied
@@ -15,6 +16,7 @@ from .models import EffectType, RunState, WaitState
 from .outcome import EffectOutcome
 from .redaction import Redactor
 from .resume import stored_payload
+from .tool_results import not_allowed
 
 __all__ = ["FaultCount", "is_tool_wait", "outcome_kept", "package_recorder", "payload_kept", "recorder_for"]
 
@@ -77,8 +79,23 @@ def outcome_kept(
     if not _is_worth_it(recorder, calls, outcome.result):
         return outcome
     own = EffectOutcome.completed(copied(outcome.result))
-    _capture(recorder, run, calls, own.result, env, faults)
+    _capture(recorder, run, _without_refused(calls, own.result), own.result, env, faults)
     return own
+
+
+def _without_refused(calls: Any, result: Any) -> list[Any]:
+    """The calls without the arguments of those that the node's allowlist has refused (`spec/04 §7.7`)."""
+    answers = (result or {}).get("results") or []
+    return [
+        {**call, "arguments": {}} if _is_refused(call, answer) else call
+        for call, answer in zip_longest(calls, answers[: len(calls)])
+    ]
+
+
+def _is_refused(call: Any, answer: Any) -> bool:
+    if not isinstance(call, dict) or not isinstance(answer, dict):
+        return False
+    return answer.get("error") == not_allowed(str(call.get("name")).strip())
 
 
 def payload_kept(

@@ -12,7 +12,7 @@ from ._llm_errors import MediaError
 from ._llm_payload import as_text
 from ._run_settings import runtime_of
 
-__all__ = ["PENDING", "MediaItem", "pending_items", "requested_items"]
+__all__ = ["PENDING", "MediaItem", "media_item", "pending_items", "requested_items"]
 
 PENDING = "pending_media"
 """Key in ``vars._runtime``: what opened attachments want the next call to see."""
@@ -50,7 +50,7 @@ def requested_items(media: object, pending: Iterable[MediaItem] = ()) -> list[Me
     for raw in media if isinstance(media, (list, tuple)) else ():
         if isinstance(raw, str) and not raw.strip():
             continue
-        item = _item(raw)
+        item = media_item(raw)
         if item is None:
             raise MediaError(f"Unsupported media item (expected path or artifact ref): {type(raw).__name__}")
         found.setdefault(item.identity, item)
@@ -62,11 +62,12 @@ def requested_items(media: object, pending: Iterable[MediaItem] = ()) -> list[Me
 def pending_items(run: RunState) -> list[MediaItem]:
     """What is queued for the next call; items that can't be read are left out."""
     queued = runtime_of(run).get(PENDING)
-    items = [_item(raw) for raw in queued] if isinstance(queued, (list, tuple)) else []
+    items = [media_item(raw) for raw in queued] if isinstance(queued, (list, tuple)) else []
     return [item for item in items if item is not None]
 
 
-def _item(raw: object) -> MediaItem | None:
+def media_item(raw: object) -> MediaItem | None:
+    """The item that a path or an artifact reference stands for; ``None`` for anything else."""
     if isinstance(raw, str):
         path = raw.strip()
         return MediaItem(raw, path=path) if path else None
