@@ -18,7 +18,15 @@ from .redaction import Redactor
 from .resume import stored_payload
 from .tool_results import not_allowed
 
-__all__ = ["FaultCount", "is_tool_wait", "outcome_kept", "package_recorder", "payload_kept", "recorder_for"]
+__all__ = [
+    "FaultCount",
+    "is_tool_wait",
+    "note_failure",
+    "outcome_kept",
+    "package_recorder",
+    "payload_kept",
+    "recorder_for",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -145,13 +153,20 @@ def _capture(
     results = result.get("results") if isinstance(result, dict) else None
     if not isinstance(calls, list) or not calls or not isinstance(results, list):
         return
-    node_id = run.current_node
     try:
-        recorder.record_tool_calls(run=run, node_id=node_id, tool_calls=deepcopy(calls), tool_results=results)
+        recorder.record_tool_calls(
+            run=run, node_id=run.current_node, tool_calls=deepcopy(calls), tool_results=results
+        )
     except Exception as exc:
-        logger.warning("evidence of run %s, node %s not recorded", run.run_id, node_id, exc_info=True)
-        faults.add("evidence")
-        _warn(run, {"ts": env.now_iso(), "node_id": node_id, "error": str(exc)})
+        note_failure(run, exc, env, faults)
+
+
+def note_failure(run: RunState, problem: Exception, env: Environment, faults: FaultCount) -> None:
+    """Evidence could not be kept: in the log, in the count, and in ``_runtime.evidence_warnings``."""
+    node_id = run.current_node
+    logger.warning("evidence of run %s, node %s not recorded", run.run_id, node_id, exc_info=problem)
+    faults.add("evidence")
+    _warn(run, {"ts": env.now_iso(), "node_id": node_id, "error": str(problem)})
 
 
 def _resumed_calls(wait: WaitState) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from abstractruntime.core.models import (
     WaitState,
 )
 from abstractruntime.core.outcome import EffectOutcome
+from abstractruntime.core.redaction import redact_secrets
 from abstractruntime.core.spec import RunContext, WorkflowSpec
-from abstractruntime.evidence import evidence_entries
+from abstractruntime.evidence import EvidenceRecorder, evidence_entries
 from abstractruntime.storage.artifacts import ArtifactStore, FileArtifactStore, InMemoryArtifactStore
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 from tests.fleet.bench import Bench
@@ -120,6 +121,25 @@ def test_a_reused_result(fleet: Fleet) -> None:
     assert _is_bounded(fleet, run_id)
 
 
+@pytest.mark.weakness("spec/03 §18.3")
+def test_a_full_result_of_an_older_ledger(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    before = Fleet(make_app(evidence=lambda store: None), fleet_settings, fleet_store)
+    run_id = before.client.start("fetch", {"again": True})
+    with pytest.raises(AssertionError, match="still hints"):
+        before.pump.run(limit=2)  # the node, then its effect
+    assert before.client.get(run_id).vars["out"]["results"] == _results()
+    after = Fleet(make_app(), fleet_settings, fleet_store)
+    after.pump.send(before.pump.sent[-1:])
+    after.pump.run()
+    output = after.client.get(run_id).output
+    assert output is not None
+    assert output["fetched"] == 1
+    assert after.evidence(run_id)[1] == PAGE
+    assert PAGE not in str(output)
+    before.client.close()
+    after.client.close()
+
+
 def test_results_that_somebody_brings(fleet: Fleet) -> None:
     run_id = fleet.run(delegates=True)
     with pytest.raises(WaitMismatchError):
@@ -134,6 +154,29 @@ def test_results_that_somebody_brings(fleet: Fleet) -> None:
     assert _is_bounded(fleet, run_id)
 
 
+class Meddling(InMemoryArtifactStore):
+    """Somebody changes the run while evidence is stored."""
+
+    meddle: Callable[[], object] | None = None
+
+    def store(self, *args: Any, **kwargs: Any) -> Any:
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        return super().store(*args, **kwargs)
+
+
+def test_what_others_do_meanwhile_is_kept(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    artifacts = Meddling()
+    fleet = Fleet(make_app(artifacts=artifacts), fleet_settings, fleet_store)
+    run_id = fleet.run(delegates=True)
+    artifacts.meddle = lambda: fleet.client.update_limits(run_id, {"max_iterations": 99})
+    fleet.client.resume(run_id, {"results": _results()})
+    assert fleet.client.get(run_id).vars["_limits"]["max_iterations"] == 99
+    assert fleet.evidence(run_id)[1] == PAGE
+    fleet.client.close()
+
+
 def test_it_is_kept_where_the_app_says(
     fleet_settings: Settings, fleet_store: SqlCheckpointStore, tmp_path: Path
 ) -> None:
@@ -144,6 +187,29 @@ def test_it_is_kept_where_the_app_says(
     fleet.client.close()
 
 
+@pytest.mark.weakness("spec/03 §18.19")
+def test_the_app_may_say_how_it_is_kept(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    def redacting(store: ArtifactStore) -> EvidenceRecorder:
+        return EvidenceRecorder(artifact_store=store, redactor=redact_secrets(patterns=["xx+"]))
+
+    fleet = Fleet(make_app(evidence=redacting), fleet_settings, fleet_store)
+    assert fleet.evidence(fleet.run())[1] == "<p>[redacted]"
+    run_id = fleet.run(delegates=True)
+    fleet.client.resume(run_id, {"results": _results()})
+    assert fleet.evidence(run_id)[1] == "<p>[redacted]"
+    fleet.client.close()
+
+
+def test_the_app_may_keep_nothing(fleet_settings: Settings, fleet_store: SqlCheckpointStore) -> None:
+    fleet = Fleet(make_app(evidence=lambda store: None), fleet_settings, fleet_store)
+    run_id = fleet.run()
+    output = fleet.client.get(run_id).output
+    assert output is not None
+    assert output["out"]["results"] == _results()
+    assert fleet.client.artifacts.list_by_run(run_id) == []
+    fleet.client.close()
+
+
 class Broken(InMemoryArtifactStore):
     """Keeps nothing."""
 
@@ -151,12 +217,17 @@ class Broken(InMemoryArtifactStore):
         raise OSError("disk full")
 
 
+def _unreachable() -> ArtifactStore:
+    raise OSError("disk full")
+
+
 @pytest.mark.weakness("spec/03 §18.29")
+@pytest.mark.parametrize("artifacts", [Broken(), _unreachable])
 def test_evidence_that_fails_is_counted_and_noted(
-    fleet_settings: Settings, fleet_store: SqlCheckpointStore
+    fleet_settings: Settings, fleet_store: SqlCheckpointStore, artifacts: Any
 ) -> None:
     before = metrics.snapshot().get("fault{kind=evidence}", 0)
-    fleet = Fleet(make_app(artifacts=Broken()), fleet_settings, fleet_store)
+    fleet = Fleet(make_app(artifacts=artifacts), fleet_settings, fleet_store)
     for vars in ({}, {"delegates": True}):
         run_id = fleet.run(**vars)
         if vars:
