@@ -239,6 +239,16 @@ def test_the_request_may_be_kept_once_by_content() -> None:
     assert set(alone["metadata"]["_runtime_observability"]["request"]) == {"sha256", "size_bytes"}
 
 
+def test_a_store_that_is_full_costs_no_result() -> None:
+    class Full:
+        def store(self, content: bytes, **_: Any) -> Any:
+            raise OSError("disk full")
+
+    result = answered(RecordingClient(REPLY), {"prompt": "p"}, None, Full(), capture="reference")
+    assert result["content"] == "yes"
+    assert set(result["metadata"]["_runtime_observability"]["request"]) == {"sha256", "size_bytes"}
+
+
 @pytest.mark.weakness("spec/04 §16.18")
 def test_a_run_may_opt_out() -> None:
     run = a_run({"_runtime": {"llm_capture": "none"}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from typing import Any, Literal, get_args
 
 from abstractruntime.core.errors import ConfigurationError
@@ -14,6 +15,8 @@ from ._run_settings import runtime_of
 from .json_values import json_value
 
 __all__ = ["Capture", "capture_level", "checked_capture", "with_capture"]
+
+logger = logging.getLogger(__name__)
 
 Capture = Literal["full", "reference", "none"]
 """``full``: verbatim in the result's metadata. ``reference``: stored once, as an artifact by content, and
@@ -72,9 +75,12 @@ def _reference(spoken: dict[str, Any], run: RunState, store: Any) -> dict[str, A
         "sha256": hashlib.sha256(content).hexdigest(),
         "size_bytes": len(content),
     }
-    if store is not None:
-        metadata = store.store(
-            content, content_type="application/json", run_id=run.run_id, tags={"kind": "llm_request"}
-        )
-        reference["$artifact"] = metadata.artifact_id
-    return reference
+    if store is None:
+        return reference
+    tags = {"kind": "llm_request"}
+    try:
+        stored = store.store(content, content_type="application/json", run_id=run.run_id, tags=tags)
+    except Exception:  # the call has been made; its result must not get lost with the copy of its request
+        logger.warning("request of run %s could not be stored", run.run_id, exc_info=True)
+        return reference
+    return {**reference, "$artifact": stored.artifact_id}
