@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from abstractruntime.core.effect_context import effect_under_way
 from abstractruntime.core.vars import DEFAULT_MAX_TOKENS
 
 from ._generation_locks import generation_lock
@@ -17,7 +18,7 @@ from ._request_capture import capture_request
 from ._streams import consume_stream
 from .flags import boolish
 from .grounding import ground_turn, strip_system_header
-from .stream_progress import current_attempt, publish
+from .stream_progress import publish
 
 __all__ = ["LocalAbstractCoreLLMClient"]
 
@@ -126,7 +127,7 @@ class LocalAbstractCoreLLMClient:
         response = self._llm.generate(**request)
         if not (request["stream"] and isinstance(response, Iterator)):
             return result_of(response)
-        attempt = current_attempt()
+        attempt = effect_under_way()
         if attempt is None:
             return consume_stream(response, started=started)
         return consume_stream(
