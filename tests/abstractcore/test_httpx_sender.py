@@ -48,7 +48,7 @@ def test_a_call_over_http() -> None:
     assert (result["reasoning"], result["trace_id"]) == ("hm", "trace-1")
 
 
-@pytest.mark.weakness("spec/04 16.21")
+@pytest.mark.weakness("spec/04 §16.21")
 def test_calls_share_connections() -> None:
     with OpenAIServer() as server:
         client = client_of(server)
@@ -61,7 +61,7 @@ def test_calls_share_connections() -> None:
     assert server.connections == 2
 
 
-@pytest.mark.weakness("spec/04 16.21")
+@pytest.mark.weakness("spec/04 §16.21")
 def test_threads_share_a_pool_and_no_more_than_its_size() -> None:
     with OpenAIServer() as server:
         sender = HttpxRequestSender(max_connections=2)
@@ -76,7 +76,7 @@ def test_threads_share_a_pool_and_no_more_than_its_size() -> None:
     assert server.connections <= 2
 
 
-@pytest.mark.weakness("spec/04 16.21")
+@pytest.mark.weakness("spec/04 §16.21")
 def test_a_refusal_says_what_the_server_said_and_when_to_come_again() -> None:
     with OpenAIServer() as server:
         server.script(Answer.error(429, "too many requests", headers={"Retry-After": "7"}))
@@ -101,6 +101,16 @@ def test_everything_but_2xx_fails(status: int, body: object) -> None:
         with pytest.raises(httpx.HTTPStatusError, match=f"HTTP {status} .*broken"):
             client.generate(prompt="x")
         client.close()
+
+
+@pytest.mark.parametrize("timeout", [None, 0, -1.0])
+def test_no_timeout_is_no_limit(timeout: float | None) -> None:
+    with OpenAIServer() as server:
+        sender = HttpxRequestSender()
+        body = {"model": "echo-1", "messages": [{"role": "user", "content": "x"}]}
+        answer = sender.post(f"{server.base_url}/chat/completions", headers={}, json=body, timeout=timeout)
+        sender.close()
+    assert answer.body["choices"][0]["message"]["content"] == "echo: x"
 
 
 def test_a_timeout_ends_the_wait() -> None:

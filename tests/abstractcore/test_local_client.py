@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from abstractruntime.integrations.abstractcore import llm_client
+from abstractruntime.integrations.abstractcore._needs_abstractcore import needs_abstractcore
 from abstractruntime.integrations.abstractcore.llm_client import LocalAbstractCoreLLMClient
 from tests.abstractcore.providers import RecordingProvider
 
@@ -114,6 +115,13 @@ def test_stream_and_its_alias_never_leak(params: dict[str, Any], wanted: bool) -
     ask(provider, prompt="x", params=params)
     assert provider.calls[0]["stream"] is wanted
     assert "streaming" not in provider.calls[0]
+
+
+def test_structured_output_is_not_streamed() -> None:
+    provider = RecordingProvider(StructuredAnswer())
+    result = ask(provider, prompt="x", params={"stream": True, "response_model": StructuredAnswer})
+    assert provider.calls[0]["stream"] is False
+    assert result["data"]["city"] == "Paris"
 
 
 # -- what comes back ----------------------------------------------------------------------------
@@ -308,6 +316,17 @@ def test_an_instance_made_without_its_constructor_works() -> None:
     assert client.generate(prompt="x")["content"] == "hi"
 
 
+def test_a_missing_abstractcore_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "abstractcore", None)
+    with pytest.raises(ImportError, match=r"not installed: pip install .abstractruntime\[abstractcore\]"):
+        LocalAbstractCoreLLMClient(provider="ollama", model="qwen")
+
+
+def test_what_an_installed_abstractcore_misses_is_said_as_it_says_it() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'torch'"), needs_abstractcore():
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
 def test_capabilities_have_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("abstractcore", "abstractcore.architectures.detection"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -368,7 +387,7 @@ def crowd(provider: CrowdedProvider, name: str, model: str) -> int:
     return provider.most
 
 
-@pytest.mark.weakness("spec/04 16.20")
+@pytest.mark.weakness("spec/04 §16.20")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", ["MLX", "mlx", "huggingface"])
 def test_models_in_this_process_give_one_answer_at_a_time(name: str, stream: bool) -> None:
@@ -380,7 +399,7 @@ def test_other_providers_run_at_once(stream: bool) -> None:
     assert crowd(CrowdedProvider(stream=stream, patience_s=MEET_S), "ollama", "m") == 2
 
 
-@pytest.mark.weakness("spec/04 16.20")
+@pytest.mark.weakness("spec/04 §16.20")
 @pytest.mark.parametrize(("declared", "most"), [(True, 2), (False, 1)])
 def test_a_provider_declares_its_own_safety(declared: bool, most: int) -> None:
     provider = CrowdedProvider(stream=False, patience_s=MEET_S if declared else APART_S)

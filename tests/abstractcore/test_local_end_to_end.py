@@ -70,6 +70,27 @@ def test_a_call(server: OpenAIServer) -> None:
     close(client)
 
 
+def test_messages_alone(server: OpenAIServer) -> None:
+    client = client_of(server)
+    messages = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    result = client.generate(prompt="", messages=[*messages, {"role": "user", "content": "three"}])
+    close(client)
+    assert [message["content"].split("] ")[-1] for message in server.completions[0].messages] == [
+        "one",
+        "two",
+        "three",
+    ]
+    assert result["content"].endswith("] three")
+
+
+def test_structured_output_that_was_to_be_streamed(server: OpenAIServer) -> None:
+    client = client_of(server, "gpt-4o")
+    server.script(Answer.of_json({"name": "Paris", "people": 2}))
+    result = client.generate(prompt="which?", params={"response_model": City, "stream": True})
+    close(client)
+    assert result["data"] == {"name": "Paris", "people": 2}
+
+
 def test_native_tool_calls(server: OpenAIServer) -> None:
     client = client_of(server, "gpt-4o")
     server.script(Answer(None, tool_calls=[tool_call("add", {"a": 1, "b": 2}, "call_7")]))
@@ -131,7 +152,7 @@ def test_streamed_native_tool_calls(server: OpenAIServer) -> None:
     assert [(call["name"], call["arguments"]) for call in result["tool_calls"]] == [("add", {"a": 1, "b": 2})]
 
 
-@pytest.mark.weakness("spec/04 16.25")
+@pytest.mark.weakness("spec/04 §16.25")
 def test_a_cancelled_effect_hangs_up_on_the_server(
     server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +205,7 @@ def test_a_model_that_the_server_does_not_have(server: OpenAIServer) -> None:
     gc.collect()  # AbstractCore leaves the connection of the failed construction open
 
 
-@pytest.mark.weakness("spec/04 16.19")
+@pytest.mark.weakness("spec/04 §16.19")
 def test_many_threads_on_two_models(server: OpenAIServer) -> None:
     client = MultiLocalAbstractCoreLLMClient(
         provider="openai-compatible", model="echo-1", llm_kwargs={"base_url": server.base_url}

@@ -88,7 +88,7 @@ def test_an_unknown_provider_fails_its_call_only(core: FakeAbstractCore) -> None
     assert client.list_loaded_clients() == [("openai", "big")]
 
 
-@pytest.mark.weakness("spec/04 16.16")
+@pytest.mark.weakness("spec/04 §16.16")
 def test_no_provider_gets_another_ones_secrets(core: FakeAbstractCore) -> None:
     secret = {
         "api_key": "sk-1",
@@ -117,7 +117,7 @@ def test_the_default_provider_may_have_own_kwargs_too(core: FakeAbstractCore) ->
     assert core.made[0][2]["timeout"] == 6
 
 
-@pytest.mark.weakness("spec/04 16.19")
+@pytest.mark.weakness("spec/04 §16.19")
 def test_threads_that_want_the_same_client_make_it_once(core: FakeAbstractCore) -> None:
     client = client_of()
     first_one_in = threading.Event()
@@ -148,7 +148,7 @@ def test_threads_that_want_the_same_client_make_it_once(core: FakeAbstractCore) 
     assert [made[:2] for made in core.made] == [("openai", "big"), ("ollama", "big")]
 
 
-@pytest.mark.weakness("spec/04 16.19")
+@pytest.mark.weakness("spec/04 §16.19")
 def test_only_so_many_stay_loaded(core: FakeAbstractCore) -> None:
     client = client_of(max_loaded_clients=2)
     for model in ("a", "b", "a"):
@@ -158,7 +158,7 @@ def test_only_so_many_stay_loaded(core: FakeAbstractCore) -> None:
     assert [made[1] for made in core.made] == ["big", "a", "b", "a"]
 
 
-@pytest.mark.weakness("spec/04 16.19")
+@pytest.mark.weakness("spec/04 §16.19")
 def test_unloading(core: FakeAbstractCore) -> None:
     client = client_of()
     client.generate(prompt="x", params={"_provider": "ollama", "_model": "qwen"})

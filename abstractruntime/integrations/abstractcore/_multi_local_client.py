@@ -33,9 +33,14 @@ class MultiLocalAbstractCoreLLMClient:
         max_loaded_clients: how many clients stay loaded, at least 1. The least recently used leaves; the
             default stays. The published package keeps all for ever.
 
+    Attributes:
+        grounding: whether time and country go in front of the user's turn (`spec/04 §4.1`); may be set.
+
     Raises:
         InvalidInputError: ``max_loaded_clients`` is below 1.
     """
+
+    grounding = True
 
     def __init__(
         self,
@@ -69,6 +74,7 @@ class MultiLocalAbstractCoreLLMClient:
         options = dict(params or {})
         pair = self._pair(options.pop("_provider", None), options.pop("_model", None))
         with self._clients.using(pair) as client:
+            client.grounding = self.grounding
             return client.generate(
                 prompt=prompt,
                 messages=messages,

@@ -37,7 +37,12 @@ class RemoteAbstractCoreLLMClient:
         headers: for every request, e.g. ``{"Authorization": "Bearer ..."}``: the server wants a token by
             default.
         request_sender: how requests go out; default: pooled ``httpx``.
+
+    Attributes:
+        grounding: whether time and country go in front of the user's turn (`spec/04 §4.1`); may be set.
     """
+
+    grounding = True
 
     def __init__(
         self,
@@ -77,7 +82,8 @@ class RemoteAbstractCoreLLMClient:
                 "or put the text of the attachments into the messages"
             )
         options = dict(params or {})
-        prompt, messages = ground_turn(prompt, messages)
+        if self.grounding:
+            prompt, messages = ground_turn(prompt, messages)
         asked = chat_body(
             model=self._model,
             timeout_s=self._timeout_s,

@@ -60,9 +60,9 @@ class HttpxRequestSender:
         self._owner_pid = 0
 
     def post(
-        self, url: str, *, headers: dict[str, str], json: dict[str, Any], timeout: float
+        self, url: str, *, headers: dict[str, str], json: dict[str, Any], timeout: float | None
     ) -> HttpResponse:
-        """See `RequestSender.post`. A timeout that is not positive is none.
+        """See `RequestSender.post`. A timeout that is ``None`` or not positive is none.
 
         Raises:
             RemoteHttpError: the answer is not a 2xx one; it has ``retry_after_s`` if the server named a time.
@@ -71,7 +71,7 @@ class HttpxRequestSender:
         """
         import httpx
 
-        limit = timeout if timeout > 0 else None
+        limit = timeout if timeout is not None and timeout > 0 else None
         connect = self._connect_timeout_s if limit is None else min(self._connect_timeout_s, limit)
         response = self._pool().post(
             url, headers=headers, json=json, timeout=httpx.Timeout(limit, connect=connect)

@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from ._needs_abstractcore import needs_abstractcore
+
 __all__ = ["normalise_tool_calls", "parse_text_tool_calls"]
 
 _JSON_WORDS = {"true": "True", "false": "False", "null": "None"}
@@ -41,7 +43,8 @@ def parse_text_tool_calls(
     """
     if not isinstance(content, str) or not content.strip():
         return None, None
-    from abstractcore.tools.handler import UniversalToolHandler
+    with needs_abstractcore():
+        from abstractcore.tools.handler import UniversalToolHandler
 
     parsed = UniversalToolHandler(model).parse_response(content, mode="prompted")
     calls = normalise_tool_calls(list(getattr(parsed, "tool_calls", None) or []))

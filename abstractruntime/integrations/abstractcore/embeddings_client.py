@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ._needs_abstractcore import needs_abstractcore
+
 __all__ = ["AbstractCoreEmbeddingsClient", "EmbeddingsResult"]
 
 
@@ -40,7 +42,8 @@ class AbstractCoreEmbeddingsClient:
             raise ValueError("provider is required for embeddings")
         if not self._model:
             raise ValueError("model is required for embeddings")
-        from abstractcore.embeddings.manager import EmbeddingManager
+        with needs_abstractcore():
+            from abstractcore.embeddings.manager import EmbeddingManager
 
         self._manager = EmbeddingManager(
             provider=self._provider, model=self._model, **dict(manager_kwargs or {})

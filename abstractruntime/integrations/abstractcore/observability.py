@@ -6,6 +6,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
+from ._needs_abstractcore import needs_abstractcore
+
 __all__ = ["attach_global_event_bus_bridge", "emit_step_record"]
 
 _EVENTS = {
@@ -41,7 +43,8 @@ def emit_step_record(record: dict[str, Any], *, source: str = _DEFAULT_SOURCE) -
     name = _EVENTS.get(status)
     if name is None:
         return
-    from abstractcore.events import EventType, GlobalEventBus
+    with needs_abstractcore():
+        from abstractcore.events import EventType, GlobalEventBus
 
     data = {key: record.get(key) for key in ("run_id", "node_id", "step_id")}
     GlobalEventBus.emit(EventType[name], {**data, "status": status, "record": record}, source=source)
@@ -59,6 +62,7 @@ def attach_global_event_bus_bridge(
         ImportError: AbstractCore is not installed.
         RuntimeError: the runtime's ledger store can't be subscribed to; wrap it in `ObservableLedgerStore`.
     """
-    import abstractcore.events  # noqa: F401  # missing, it is missed here and not at the first record
+    with needs_abstractcore():
+        import abstractcore.events  # noqa: F401  # missing, it is missed here and not at the first record
 
     return runtime.subscribe_ledger(lambda record: emit_step_record(record, source=source), run_id=run_id)

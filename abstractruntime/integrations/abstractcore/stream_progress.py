@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from abstractruntime.core.effect_context import EffectContext, current_effect
+from abstractruntime.core.effect_context import EffectContext
 
-__all__ = ["StreamProgress", "current_attempt", "publish", "subscribe_stream_progress"]
+__all__ = ["StreamProgress", "publish", "subscribe_stream_progress"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,6 @@ def subscribe_stream_progress(
             _subscribers.pop(token, None)
 
     return unsubscribe
-
-
-def current_attempt() -> EffectContext | None:
-    """The attempt of the effect that is being carried out here, if one is."""
-    try:
-        return current_effect()
-    except RuntimeError:
-        return None
 
 
 def publish(attempt: EffectContext, index: int, text: str) -> None:

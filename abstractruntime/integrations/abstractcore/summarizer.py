@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from ._needs_abstractcore import needs_abstractcore
 from .json_values import json_value
 
 __all__ = ["AbstractCoreChatSummarizer", "ChatSummarizer"]
@@ -41,7 +42,8 @@ class AbstractCoreChatSummarizer:
     """
 
     def __init__(self, llm: Any, *, max_tokens: int = -1, max_output_tokens: int = -1) -> None:
-        from abstractcore.processing import BasicSummarizer
+        with needs_abstractcore():
+            from abstractcore.processing import BasicSummarizer
 
         self._max_tokens, self._max_output_tokens = max_tokens, max_output_tokens
         self._summarizer = BasicSummarizer(llm, max_tokens=max_tokens, max_output_tokens=max_output_tokens)

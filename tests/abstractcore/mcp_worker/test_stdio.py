@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from abstractruntime.integrations.abstractcore.mcp_worker import serve_stdio
 from tests.poll import eventually
 
 from .own_tools import state_of
-from .processes import OWN_TOOLS, WorkerProcess
+from .processes import OWN_TOOLS, REAL, ROOT, WorkerProcess
 
 
 def message(method: str, params: Any = None, request_id: object = 1) -> dict[str, Any]:
@@ -103,6 +105,28 @@ def test_a_client_that_reads_no_more_ends_the_worker(worker: WorkerProcess) -> N
     assert "Exception ignored" not in worker.log
 
 
+@pytest.mark.parametrize("closed", ["closed", "nobody reads"])
+def test_tools_are_served_without_a_stderr_too(closed: str) -> None:
+    """Logs are no reason to stop."""
+    shell = f"exec {sys.executable} {' '.join(OWN_TOOLS)}" + (" 2>&-" if closed == "closed" else "")
+    lines = [call("noisy"), message("ping", request_id=2)]
+    read, write = os.pipe()
+    os.close(read)  # a write to it fails
+    done = subprocess.run(
+        ["sh", "-c", shell],
+        input="".join(f"{json.dumps(line)}\n" for line in lines).encode(),
+        stdout=subprocess.PIPE,
+        stderr=write,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["id"] for each in answers] == [1, 2]
+    assert done.returncode == 0
+
+
 def test_one_line_of_log_each_way(worker: WorkerProcess) -> None:
     worker.send(
         message("initialize"),
@@ -152,8 +176,6 @@ def test_streams_that_a_host_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_an_idle_worker_at_once(how: signal.Signals, tmp_path: Path) -> None:
     pytest.importorskip("abstractcore", reason="needs abstractruntime[mcp-worker]")
-    from .processes import REAL
-
     with WorkerProcess(*REAL, "--toolsets", "files", log=tmp_path / "stderr") as worker:
         worker.send(message("ping"))
         worker.answer()
@@ -166,8 +188,6 @@ def test_signals_end_an_idle_worker_at_once(how: signal.Signals, tmp_path: Path)
 def test_signals_end_commands_too(tmp_path: Path) -> None:
     pytest.importorskip("abstractcore", reason="needs abstractruntime[mcp-worker]")
     import psutil
-
-    from .processes import REAL
 
     pid_file = tmp_path / "pid"
     with WorkerProcess(*REAL, "--toolsets", "system", log=tmp_path / "stderr") as worker:

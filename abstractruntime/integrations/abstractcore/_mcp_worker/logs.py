@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -45,12 +46,15 @@ def event(kind: str, what: str) -> None:
 
 def _write(kind: str, what: str) -> None:
     stream = sys.stderr
+    if stream is None:  # started without one
+        return
     head = f"[{kind}]"
-    if stream.isatty():
-        head = f"{_COLOURS.get(kind, '')}{head}{_RESET}"
-    line = f"{head} {datetime.now():%H:%M:%S} {_printable(what)}\n"
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    with _line_lock:
+    # Whoever reads the log may be gone; tools are served all the same, and there is nowhere left to tell it.
+    with _line_lock, suppress(OSError, ValueError):
+        if stream.isatty():
+            head = f"{_COLOURS.get(kind, '')}{head}{_RESET}"
+        line = f"{head} {datetime.now():%H:%M:%S} {_printable(what)}\n"
+        encoding = getattr(stream, "encoding", None) or "utf-8"
         stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
 

@@ -124,10 +124,10 @@ def own_process_streams() -> Iterator[None]:
         undo.callback(os.close, private_out)
         undo.callback(os.dup2, private_out, 1)
         undo.callback(os.dup2, private_in, 0)
-        empty = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(empty, 0)
-        os.close(empty)
-        os.dup2(2, 1)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        undo.callback(os.close, nothing)
+        os.dup2(nothing, 0)
+        os.dup2(nothing if sys.stderr is None else 2, 1)
         sys.stdin = io.TextIOWrapper(open(private_in, "rb", closefd=False), encoding="utf-8")  # noqa: SIM115
         sys.stdout = io.TextIOWrapper(open(private_out, "wb", closefd=False), encoding="utf-8")  # noqa: SIM115
         private = sys.stdin, sys.stdout
