@@ -31,6 +31,7 @@ from .limits import KeyValue, Limit, Rate, StartLimit
 from .schedule import Cron, Every, Schedule
 
 if TYPE_CHECKING:
+    from .core.hooks import EvidenceRecorder
     from .storage.artifact_base import ArtifactStore
 
 __all__ = ["App", "Cron", "EffectBinding", "Every", "Limit", "NodeRetry", "Rate", "load_app"]
@@ -85,6 +86,9 @@ class App:
             a handler for a built-in type replaces it. Use `effect` to declare one quick.
         policy: attempts, backoff and idempotency keys of effects; default: one attempt.
         node_retry: what happens when a node raises.
+        evidence: ``(artifact_store)`` -> the recorder of what tools found, or ``None`` to keep nothing;
+            default: the package's own (`spec/03 §15`). Clients that resume runs with tool results must know
+            the App.
         config: limits and defaults of new runs.
         schedules: cron and interval entries.
         artifacts: where large payloads live, for handlers (``current_effect().artifacts``) and clients
@@ -103,6 +107,7 @@ class App:
     effect_handlers: Mapping[EffectType, EffectHandler] = field(default_factory=dict)
     policy: EffectPolicy = field(default_factory=DefaultEffectPolicy)
     node_retry: NodeRetry = field(default_factory=NodeRetry)
+    evidence: Callable[[ArtifactStore], EvidenceRecorder | None] | None = field(default=None, kw_only=True)
     config: RuntimeConfig = field(default_factory=RuntimeConfig)
     schedules: Iterable[Schedule] = ()
     artifacts: ArtifactStore | Callable[[], ArtifactStore] | None = None

@@ -16,12 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from abstractruntime.core import handler_parts
 from abstractruntime.testing.databases import create_database, drop_database
 from abstractruntime.testing.servers import PostgresServer, ServerMissingError, ValkeyServer
 from tests.external_redis import ExternalRedis
 
 # So many tests in a row get a logical database that no earlier test's left-over process writes to.
 _LOGICAL_DATABASES = 1024
+
+
+@pytest.fixture(autouse=True)
+def _without_abstractcore(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether AbstractCore happens to be installed must not change what tests of other areas see: where it
+    is, prompts are grounded (`spec/01 §11.4`)."""
+    if "abstractcore" not in request.path.parts:
+        monkeypatch.setattr(handler_parts, "_has_abstractcore", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ class Artifacts:
     """
 
     def __init__(self, app: App | None, store: CheckpointStore) -> None:
-        self._app = app
+        self.app = app
         self._store = store
         self._lock = Lock()
         self._opened: ArtifactStore | None = None
@@ -41,7 +41,7 @@ class Artifacts:
             return self._opened
 
     def _open(self) -> ArtifactStore:
-        declared = None if self._app is None else self._app.artifacts
+        declared = None if self.app is None else self.app.artifacts
         if declared is None:
             return _beside(self._store)
         opened = declared if isinstance(declared, ArtifactStore) else declared()

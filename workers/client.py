@@ -28,6 +28,7 @@ from .commits import Batch, Commits
 from .control import Control, check_key, persistently
 from .dispatch import CeleryDispatcher
 from .endings import Endings
+from .evidence import Evidence
 from .external_events import EventReceipt, ExternalEvent, emit_external
 from .hints import Dispatcher
 from .joining import Joinable, Joining
@@ -78,7 +79,7 @@ class Client:
             self.store, dispatcher, Timing.of(self.settings), event_ttl_s=self.settings.event_ttl
         )
         self.endings = Endings(self.settings)
-        self._control = Control(self.commits)
+        self._control = Control(self.commits, lambda: Evidence(self._opened_artifacts()))
         self._joining = Joining(self.store, dispatcher)
         self._artifacts: Artifacts | None = None
 
@@ -101,10 +102,13 @@ class Client:
         Raises:
             AppError: the App is named but can't be imported, or declares no artifact store.
         """
+        return self._opened_artifacts().open()
+
+    def _opened_artifacts(self) -> Artifacts:
         if self._artifacts is None:
             has_app = self._app is not None or self.settings.app is not None
             self._artifacts = Artifacts(self.app if has_app else None, self.store)
-        return self._artifacts.open()
+        return self._artifacts
 
     # -- start and signal -----------------------------------------------------------------------
 

@@ -16,12 +16,15 @@ from typing import Any, TypeVar
 from abstractruntime.core import control, resume
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, UnknownRunError
+from abstractruntime.core.evidence import is_tool_wait
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.traces import derive_traces
 from abstractruntime.core.transition import Transition
 from abstractruntime.storage.checkpoints import Checkpoint, RunFilter
 
+from .clock import StepClock
 from .commits import Batch, Commits, LostRace
+from .evidence import Evidence
 from .validation import check_waiting
 
 __all__ = ["Control", "persistently"]
@@ -55,18 +58,34 @@ def persistently(what: str, attempt: Callable[[], T]) -> T:
 class Control:
     """Control verbs over one deployment's commits. Each gives the run as it is stored afterwards."""
 
-    def __init__(self, commits: Commits) -> None:
+    def __init__(self, commits: Commits, evidence: Callable[[], Evidence] | None = None) -> None:
+        """``evidence``: asked for when a run is resumed that waits for tools; ``None`` keeps none."""
         self._commits = commits
+        self._evidence = evidence
         self._store = commits.store
 
     def resume(self, run_id: str, payload: Any, check: Callable[[RunState], None]) -> RunState:
         """Give a waiting run what it waits for; ``check`` raises if it may not have it."""
 
-        def change(run: RunState, env: Environment) -> Transition:
-            check(run)
-            return resume.resumed(run, deepcopy(payload), env)
+        return persistently(f"Run '{run_id}'", lambda: self._resume(run_id, payload, check))
 
-        return self._change(run_id, change)
+    def _resume(self, run_id: str, payload: Any, check: Callable[[RunState], None]) -> RunState:
+        seen = self._seen(run_id)
+        check(seen.run)
+        given = deepcopy(payload)
+        kept: RunState | None = None
+        if self._evidence is not None and seen.run.waiting is not None and is_tool_wait(seen.run.waiting):
+            # Before the transaction: the artifact store may write to the same database.
+            kept = seen.run
+            given = self._evidence().of_payload(kept, given, StepClock(seen.now).environment())
+
+        def change(before: Checkpoint, env: Environment) -> Transition:
+            check(before.run)
+            if kept is not None and before.version != seen.version:
+                raise LostRace
+            return resume.resumed(kept or before.run, given, env)
+
+        return self._change_seen(seen, change)
 
     def pause(self, run_id: str, reason: str | None) -> RunState:
         """Nothing more happens to the run; an effect in flight ends and its outcome is kept."""
@@ -94,10 +113,14 @@ class Control:
         return persistently(f"Run '{run_id}'", lambda: self._change_once(run_id, change))
 
     def _change_once(self, run_id: str, change: Change) -> RunState:
-        seen = self._seen(run_id)
+        return self._change_seen(self._seen(run_id), lambda before, env: change(before.run, env))
+
+    def _change_seen(
+        self, seen: Checkpoint, change: Callable[[Checkpoint, Environment], Transition | None]
+    ) -> RunState:
         with self._commits.batch() as batch:
             before = _locked(batch, seen)
-            made = change(before.run, batch.env)
+            made = change(before, batch.env)
             if made is None:
                 return before.run
             return self._commits.write_control(batch, before, made).run

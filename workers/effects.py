@@ -32,6 +32,7 @@ from . import metrics
 from .artifacts import Artifacts
 from .clock import StepClock
 from .commits import Commits, after_write
+from .evidence import Evidence
 from .heartbeat import Heartbeat
 from .hints import Message
 from .limiter import LEASED
@@ -64,6 +65,7 @@ class EffectRunner:
         self._commits = commits
         self.max_crashes = max_crashes
         self._artifacts = Artifacts(app, store)
+        self.evidence = Evidence(self._artifacts)
 
     def begin(
         self, checkpoint: Checkpoint, step: EffectStep, clock: StepClock, env: Environment
@@ -157,7 +159,7 @@ class EffectRunner:
         self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
     ) -> Committed:
         faults.hit("effect.claimed")
-        outcome = self._call(held, step, binding, lease_s)
+        outcome = self._call(held, step, binding, lease_s, clock)
         faults.hit("effect.done")
         return self._record(held, step, outcome, clock)
 
@@ -191,7 +193,7 @@ class EffectRunner:
         return self._commits.commit_step(claim.before, change, clock)
 
     def _call(
-        self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float
+        self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
     ) -> EffectOutcome:
         heartbeat = Heartbeat(self._store, held, lease_s, has_slot=bool(binding.limits))
         context = EffectContext(
@@ -203,7 +205,8 @@ class EffectRunner:
             on_completed_of(binding.handler),
         )
         with heartbeat.beating(quick=binding.quick), carrying_out(context):
-            return invoke(binding.handler, held.run, _private(step.effect), step.next_node)
+            outcome = invoke(binding.handler, held.run, _private(step.effect), step.next_node)
+            return self.evidence.of_outcome(held.run, step, outcome, clock.environment())
 
     # -- the outcome ----------------------------------------------------------------------------
 

@@ -454,7 +454,8 @@ class Engine:
     def _reused(
         self, checkpoint: Checkpoint, step: EffectStep, prior: PriorResult, env: Environment
     ) -> Transition:
-        outcome = EffectOutcome.completed(prior.result)
+        found = EffectOutcome.completed(prior.result)
+        outcome = self._effects.evidence.of_outcome(checkpoint.run, step, found, env, reused=True)
         self._effects.apply(checkpoint.run, step, outcome)
         return effect_ended(checkpoint.run, step, outcome, env, reused=True)
 

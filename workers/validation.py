@@ -12,6 +12,7 @@ from typing import Any
 
 from abstractruntime.core.control import is_paused
 from abstractruntime.core.errors import InvalidInputError, PayloadTooLargeError, WaitMismatchError
+from abstractruntime.core.evidence import is_tool_wait
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.resume import check_resumable
 
@@ -112,14 +113,15 @@ def check_waiting(run: RunState, wait_key: str | None) -> None:
 
 
 def check_answerable(run: RunState) -> None:
-    """Whether the run waits for a person's answer.
+    """Whether the run waits for a person's answer, or for somebody to carry out or approve its tool calls.
 
     Raises:
         WaitMismatchError: it does not.
     """
     check_waiting(run, None)
-    if run.waiting is not None and run.waiting.reason is not WaitReason.USER:
+    waiting = run.waiting
+    if waiting is not None and waiting.reason is not WaitReason.USER and not is_tool_wait(waiting):
         raise WaitMismatchError(
-            f"Run '{run.run_id}' waits for {run.waiting.reason.value} '{run.waiting.wait_key}', "
+            f"Run '{run.run_id}' waits for {waiting.reason.value} '{waiting.wait_key}', "
             "not for a person; use resume() or emit_event()"
         )

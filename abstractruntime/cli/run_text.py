@@ -89,7 +89,17 @@ def _wait(wait: WaitState | None) -> str:
     parts = [wait.reason.value, wait.wait_key or "", f"until {wait.until}" if wait.until else ""]
     if wait.prompt:
         parts.append(f'"{wait.prompt}"')
+    parts += _asked_tools(wait.details or {})
     return " ".join(part for part in parts if part)
+
+
+def _asked_tools(details: dict[str, Any]) -> list[str]:
+    """Tool calls that somebody else shall execute or allow; their arguments are in ``--json``."""
+    calls = details.get("tool_calls")
+    if not isinstance(calls, list):
+        return []
+    names = [str(call.get("name")) for call in calls if isinstance(call, dict)]
+    return [f"{details.get('mode')}: {', '.join(names)}"]
 
 
 def print_ledger(entries: Sequence[LedgerEntry]) -> None:

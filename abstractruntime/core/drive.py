@@ -17,7 +17,7 @@ from .effect_step import EffectStep
 from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
-from .evidence import capture_evidence
+from .evidence import outcome_kept
 from .handler_parts import apply_completed, on_completed_of, transformer_for
 from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
@@ -155,7 +155,8 @@ class Drive:
             return
         prior = self._reuse.completed(step.key)
         if prior is not None:
-            self._end(step, EffectOutcome.completed(prior.result), reused=True)
+            found = EffectOutcome.completed(prior.result)
+            self._end(step, self._kept(step, found, reused=True), reused=True)
             return
         hooks, handler = self._host.hooks, self._host.handlers.get(effect.type)
         transform = transformer_for(effect.type, handler, hooks.grounding, hooks.payload_transformers)
@@ -209,7 +210,7 @@ class Drive:
     def _attempt(self, step: EffectStep) -> bool:
         """One attempt; whether the step has ended with it. An outcome that can't be stored is a failure
         (`spec/01 §19.6`)."""
-        outcome = self._execute(step)
+        outcome = self._kept(step, self._execute(step))
         is_last = step.attempt >= step.max_attempts
         if outcome.status != "failed" or is_last:
             problem = self._end_recorded(step, outcome)
@@ -325,8 +326,6 @@ class Drive:
             if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
                 # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
                 own = EffectOutcome.completed(copied(outcome.result))
-                if self._host.evidence is not None and step.effect.type is EffectType.TOOL_CALLS:
-                    self._keep_evidence(self._host.evidence, step, own)
             if own.status == "completed":
                 handler = self._host.handlers.get(step.effect.type)
                 if not apply_completed(handler, self.run, step.effect, own.result, step.key):
@@ -335,11 +334,14 @@ class Drive:
 
         self._commit_made(made, record)
 
-    def _keep_evidence(self, recorder: EvidenceRecorder, step: EffectStep, outcome: EffectOutcome) -> None:
-        payload = step.effect.payload
-        calls = payload.get("tool_calls") if isinstance(payload, dict) else None
-        stores, env = self._host.stores, self._host.environment
-        capture_evidence(recorder, self.run, deepcopy(calls), outcome.result, env, stores.tally)
+    def _kept(self, step: EffectStep, outcome: EffectOutcome, *, reused: bool = False) -> EffectOutcome:
+        """The outcome with tool results kept as evidence, if somebody does that."""
+        host = self._host
+        if host.evidence is None:
+            return outcome
+        return outcome_kept(
+            host.evidence, self.run, step, outcome, host.environment, host.stores.tally, reused=reused
+        )
 
     def _commit(self, made: transition.Transition) -> None:
         self._commit_made(lambda: made)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .handler_parts import OnCompleted
 
-__all__ = ["EffectContext", "carrying_out", "current_effect"]
+__all__ = ["EffectContext", "carrying_out", "current_effect", "effect_under_way"]
 
 
 def _never() -> bool:
@@ -56,6 +56,11 @@ class EffectContext:
 
 
 _current: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
+
+
+def effect_under_way() -> EffectContext | None:
+    """The attempt the caller is a part of, ``None`` outside of effect handlers."""
+    return _current.get()
 
 
 def current_effect() -> EffectContext:

@@ -87,7 +87,10 @@ def transformer_for(
 @lru_cache(maxsize=1)
 def _has_abstractcore() -> bool:
     """Looked for once, and not imported: what the ledger shows must not cost an import."""
-    return find_spec("abstractcore") is not None
+    try:
+        return find_spec("abstractcore") is not None
+    except ValueError:  # a module that somebody has put there by hand: it can be imported
+        return True
 
 
 def apply_completed(

@@ -17,7 +17,11 @@ NodeErrors = Literal["raise", "record", "fail"]
 
 
 class EvidenceRecorder(Protocol):
-    """Keeps what tools returned (`spec/03 §15`)."""
+    """Keeps what tools returned (`spec/03 §15`).
+
+    One whose attribute ``is_idempotent`` is true is also shown results that are taken from the ledger; one
+    with an attribute ``tool_names`` only batches in which these tools occur.
+    """
 
     def record_tool_calls(
         self, *, run: RunState, node_id: str, tool_calls: list[Any], tool_results: list[Any]
@@ -38,9 +42,6 @@ class Hooks:
         evidence: keeps tool results as evidence (`spec/01 §11.3`); its failures never fail a run.
         payload_transformers: by effect type, after the idempotency key and before the STARTED record
             (`spec/01 §11.4`), instead of what the effect's handler brings.
-        grounding: time and country in front of the user's turn of LLM calls (`spec/01 §11.4`). ``auto``:
-            where the handler brings that along (AbstractCore's does), and where AbstractCore is installed;
-            ``on``: always; ``off``: never.
         node_errors: what an exception of a node leaves behind, beside reaching the caller: ``raise`` nothing,
             ``record`` a FAILED ledger record (the run stays RUNNING), ``fail`` that and a FAILED run
             (`spec/01 §3.4`).
@@ -48,6 +49,9 @@ class Hooks:
             instead of blocking the thread; ``None`` never does (`spec/01 §19.13`).
         record_transitions: pure transitions and limit updates get ledger records of their own types,
             ``transition`` and ``limits``, which readers skip (`spec/01 §19.16`).
+        grounding: time and country in front of the user's turn of LLM calls (`spec/01 §11.4`). ``auto``:
+            where the handler brings that along (AbstractCore's does), and where AbstractCore is installed;
+            ``on``: always; ``off``: never.
 
     Raises:
         InvalidInputError: a value that is not one of these.
@@ -57,10 +61,10 @@ class Hooks:
     redactor: Redactor | None = None
     evidence: EvidenceRecorder | None = None
     payload_transformers: dict[EffectType, PayloadTransformer] = field(default_factory=dict)
-    grounding: Grounding = "auto"
     node_errors: NodeErrors = "raise"
     durable_backoff_s: float | None = None
     record_transitions: bool = False
+    grounding: Grounding = "auto"
 
     def __post_init__(self) -> None:
         if self.node_errors not in ("raise", "record", "fail"):

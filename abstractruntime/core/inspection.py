@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
+from .evidence_index import evidence_entries
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
 from .persistence import Persistence
@@ -57,12 +57,13 @@ class Inspection:
         return trace
 
     def list_evidence(self, run_id: str) -> list[dict[str, Any]]:
-        """Evidence entries of the run's memory spans, in order."""
-        runtime = self._stores.load(run_id).vars.get("_runtime")
-        spans = runtime.get("memory_spans") if isinstance(runtime, dict) else None
-        if not isinstance(spans, list):
-            return []
-        return [deepcopy(span) for span in spans if isinstance(span, dict) and span.get("kind") == "evidence"]
+        """What the run's tools found, in order of recording (`spec/03 §15.3`).
+
+        Returns:
+            copies of the evidence entries of the run's span index. The id to load one by is under
+            ``evidence_id`` and ``artifact_id``.
+        """
+        return evidence_entries(self._stores.load(run_id))
 
     def load_evidence(self, evidence_id: str) -> dict[str, Any] | None:
         """The evidence object stored under this artifact id, ``None`` if missing or not an object.

@@ -18,7 +18,7 @@ from .deliveries import mark_received
 from .drive import Drive, Host
 from .environment import Environment
 from .errors import AccessDeniedError, InvalidInputError
-from .evidence import capture_evidence, recorder_for, resumed_calls
+from .evidence import payload_kept, recorder_for
 from .hooks import Hooks
 from .inspection import Inspection
 from .local_scope import LocalScope
@@ -27,7 +27,7 @@ from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
 from .persistence import LedgerPort, Persistence, RunStorePort
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
 from .redaction import redacting_ledger, redacting_run_store
-from .resume import check_resumable, due_time, resumed, stored_payload
+from .resume import check_resumable, due_time, resumed
 from .resume_record import recorded_payload
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
@@ -328,12 +328,8 @@ class Runtime(Inspection):
         self, run: RunState, workflow: WorkflowSpec, payload: Any, override_node: str | None
     ) -> transition.Transition:
         _check_workflow(run, workflow)
-        payload = deepcopy(payload)
-        wait, recorder = run.waiting, recorder_for(self.hooks, self._artifact_store)
-        if wait is not None and wait.result_key and recorder is not None:
-            payload = stored_payload(wait, payload)
-            calls = deepcopy(resumed_calls(wait))
-            capture_evidence(recorder, run, calls, payload, self.environment, self._stores.tally)
+        recorder = recorder_for(self.hooks, self._artifact_store)
+        payload = payload_kept(recorder, run, deepcopy(payload), self.environment, self._stores.tally)
         return resumed(
             run,
             payload,

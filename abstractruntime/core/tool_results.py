@@ -10,10 +10,22 @@ from typing import Any
 
 from .models import WaitState
 
-__all__ = ["child_error", "merge_tool_results", "subworkflow_output", "tool_result", "wrap_child_payload"]
+__all__ = [
+    "child_error",
+    "merge_tool_results",
+    "not_allowed",
+    "subworkflow_output",
+    "tool_result",
+    "wrap_child_payload",
+]
 
 MAX_REPORT_CHARS = 4000
 _MISSING: Any = object()
+
+
+def not_allowed(name: str) -> str:
+    """The error of a call whose tool the node's allowlist does not name; nobody is shown its arguments."""
+    return f"Tool '{name}' is not allowed for this node"
 
 
 def tool_result(call_id: str, name: str, *, output: Any = None, error: str | None = None) -> dict[str, Any]:

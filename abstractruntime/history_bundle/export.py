@@ -8,6 +8,7 @@ from typing import Any
 from abstractruntime.core.copies import copied
 from abstractruntime.core.models import RunState, utc_now_iso
 
+from .evidence import evidence_part
 from .input_data import input_data
 from .ledgers import empty_ledger, ledger_part, timeline
 from .ports import ArtifactPort, LedgerPort, RunPort, best_effort, load_run, required_id
@@ -32,6 +33,7 @@ def export_run_history_bundle(
     session_turn_limit: int = 200,
     ledger_mode: str = "tail",
     ledger_max_items: int = 2000,
+    include_evidence: bool = False,
 ) -> dict[str, Any]:
     """A run with its ledgers, timeline and, on demand, the turns of its session. Shares nothing with the
     stores.
@@ -46,6 +48,8 @@ def export_run_history_bundle(
         session_turn_limit: newest turns listed; 0 and less mean 200.
         ledger_mode: ``full`` for whole ledgers, anything else for their ends.
         ledger_max_items: records per ledger in ``tail`` mode; 0 and less mean all.
+        include_evidence: add a key ``evidence``: by run id what its tools found, with the records; the texts
+            stay artifacts.
 
     Raises:
         ValueError: the id is blank.
@@ -69,7 +73,7 @@ def export_run_history_bundle(
     if include_session and session_id:
         turns = session_turns(run_store, ledger_store, session_id, session_turn_limit)
         session = {"session_id": session_id, "turns": turns}
-    return {
+    bundle = {
         "version": RUN_HISTORY_BUNDLE_VERSION_V1,
         "generated_at": utc_now_iso(),
         "root_run_id": run_id,
@@ -80,6 +84,9 @@ def export_run_history_bundle(
         "timeline": timeline(ledgers.values()),
         "session": session,
     }
+    if include_evidence:
+        bundle["evidence"] = evidence_part(run_store, artifact_store, run_ids)
+    return bundle
 
 
 def _summary(run: RunState) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = ".meta"
 _Signature = tuple[int, int, int]
+_Key = str
+"""A file's path as text: a look at a directory of thousands makes no path objects."""
 
 
 class ArtifactIndex:
@@ -27,10 +29,10 @@ class ArtifactIndex:
     """
 
     def __init__(self, *directories: Path) -> None:
-        self._directories = directories
+        self._directories = [str(directory) for directory in directories]
         self._lock = Lock()
-        self._files: dict[Path, tuple[_Signature, ArtifactMetadata | None]] = {}
-        self._by_run: dict[str, set[Path]] = {}
+        self._files: dict[_Key, tuple[_Signature, ArtifactMetadata | None]] = {}
+        self._by_run: dict[str, set[_Key]] = {}
 
     def of_run(self, run_id: str) -> list[ArtifactMetadata]:
         """The run's artifacts, oldest first. Damaged files are left out (and reported)."""
@@ -40,8 +42,8 @@ class ArtifactIndex:
         """The same of several runs, at the cost of one look at the directories."""
         with self._lock:
             present = self._refresh()
-            paths = [path for run_id in run_ids for path in self._by_run.get(run_id, ())]
-            found = [self._files[path][1] for path in paths if present[path.name] == path]
+            keys = [key for run_id in run_ids for key in self._by_run.get(run_id, ())]
+            found = [self._files[key][1] for key in keys if present[os.path.basename(key)] == key]
         readable = [metadata for metadata in found if metadata is not None]
         return sorted(readable, key=lambda metadata: (metadata.created_at, metadata.artifact_id))
 
@@ -49,54 +51,57 @@ class ArtifactIndex:
         """All artifacts, and the ids of those whose metadata can't be read."""
         readable, damaged = [], []
         with self._lock:
-            for name, path in self._refresh().items():
-                metadata = self._files[path][1]
+            for name, key in self._refresh().items():
+                metadata = self._files[key][1]
                 if metadata is None:
                     damaged.append(name.removesuffix(_SUFFIX))
                 else:
                     readable.append(metadata)
         return readable, damaged
 
-    def _refresh(self) -> dict[str, Path]:
+    def _refresh(self) -> dict[str, _Key]:
         """Bring the index up to date; the file that counts by name."""
-        present: dict[str, Path] = {}
-        seen: set[Path] = set()
+        present: dict[str, _Key] = {}
+        seen: set[_Key] = set()
+        known = self._files
         for directory in self._directories:
-            for path, signature in _metadata_files(directory):
-                seen.add(path)
-                present.setdefault(path.name, path)
-                known = self._files.get(path)
-                if known is None or known[0] != signature:
-                    self._read(path, signature)
-        for path in self._files.keys() - seen:
-            self._forget(path)
-        return {name: path for name, path in present.items() if path in self._files}
+            for name, key, signature in _metadata_files(directory):
+                earlier = known.get(key)
+                if earlier is None or earlier[0] != signature:
+                    self._read(key, signature)
+                    if key not in known:  # deleted meanwhile
+                        continue
+                seen.add(key)
+                if name not in present:
+                    present[name] = key
+        for key in known.keys() - seen:
+            self._forget(key)
+        return present
 
-    def _read(self, path: Path, signature: _Signature) -> None:
-        self._forget(path)
+    def _read(self, key: _Key, signature: _Signature) -> None:
+        self._forget(key)
         try:
-            metadata = read_metadata(path)
+            metadata = read_metadata(Path(key))
             if metadata is None:  # deleted meanwhile
                 return
         except (CorruptArtifactError, OSError, ValueError) as exc:
-            logger.warning("artifact metadata %s is left out: %s", path, exc)
+            logger.warning("artifact metadata %s is left out: %s", key, exc)
             metadata = None
-        self._files[path] = (signature, metadata)
+        self._files[key] = (signature, metadata)
         if metadata is not None and metadata.run_id is not None:
-            self._by_run.setdefault(metadata.run_id, set()).add(path)
+            self._by_run.setdefault(metadata.run_id, set()).add(key)
 
-    def _forget(self, path: Path) -> None:
-        known = self._files.pop(path, None)
+    def _forget(self, key: _Key) -> None:
+        known = self._files.pop(key, None)
         if known is None or known[1] is None or known[1].run_id is None:
             return
         of_run = self._by_run[known[1].run_id]
-        of_run.discard(path)
+        of_run.discard(key)
         if not of_run:
             del self._by_run[known[1].run_id]
 
 
-def _metadata_files(directory: Path) -> list[tuple[Path, _Signature]]:
-    found = []
+def _metadata_files(directory: str) -> Iterator[tuple[str, _Key, _Signature]]:
     with os.scandir(directory) as entries:
         for entry in entries:
             if not entry.name.endswith(_SUFFIX):
@@ -105,5 +110,4 @@ def _metadata_files(directory: Path) -> list[tuple[Path, _Signature]]:
                 stat = entry.stat()
             except FileNotFoundError:  # deleted meanwhile
                 continue
-            found.append((directory / entry.name, (stat.st_mtime_ns, stat.st_size, stat.st_ino)))
-    return found
+            yield entry.name, entry.path, (stat.st_mtime_ns, stat.st_size, stat.st_ino)

@@ -52,6 +52,7 @@ def test_the_owner_run_of_a_session(session_id: str, owner: str) -> None:
 def test_no_session_has_no_owner(session_id: Any) -> None:
     with pytest.raises(ValueError, match=r"^session_id is required$"):
         session_memory_owner_run_id(session_id)
+    assert list_session_attachments(artifact_store=InMemoryArtifactStore(), session_id=session_id) == []
 
 
 @pytest.mark.weakness("spec/03 §18.15")

@@ -6,10 +6,12 @@ import copy
 import re
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from abstractruntime.core import handler_parts
 from abstractruntime.integrations.abstractcore import grounding
 from abstractruntime.integrations.abstractcore.grounding import (
     ground_payload,
@@ -139,6 +141,14 @@ def test_grounding_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_system_prompt_loses_an_old_header_only(given: Any, left: Any) -> None:
     assert strip_system_header(given) == left
+
+
+def test_a_module_put_there_by_hand_counts_as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts stub AbstractCore in their tests; such a module has no spec."""
+    monkeypatch.setitem(sys.modules, "abstractcore", ModuleType("abstractcore"))
+    assert handler_parts._has_abstractcore.__wrapped__() is True
+    monkeypatch.setitem(sys.modules, "abstractcore", None)
+    assert handler_parts._has_abstractcore.__wrapped__() is False
 
 
 def test_grounding_needs_no_abstractcore() -> None:

@@ -263,24 +263,34 @@ def test_a_preview_of_a_small_file_shows_all(store: InMemoryArtifactStore) -> No
 
 # -- documents -------------------------------------------------------------------------------------------
 
-PDF = b"""%PDF-1.4
-1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
-2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
-3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>endobj
-4 0 obj<</Length 44>>stream
-BT /F1 18 Tf 20 100 Td (Hello whales) Tj ET
-endstream endobj
-5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj
-trailer<</Root 1 0 R>>
-%%EOF
-"""
+
+def pdf(text: str) -> bytes:
+    """A page with this text."""
+    shown = f"BT /F1 18 Tf 20 100 Td ({text}) Tj ET"
+    objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        f"<</Length {len(shown)}>>stream\n{shown}\nendstream",
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    file, offsets = "%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(file))
+        file += f"{number} 0 obj{content}endobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    return (
+        f"{file}xref\n0 {size}\n0000000000 65535 f \n{table}"
+        f"trailer<</Size {size}/Root 1 0 R>>\nstartxref\n{len(file)}\n%%EOF\n"
+    ).encode()
 
 
 @pytest.mark.filterwarnings("default")  # of AbstractCore and pypdf
 def test_text_of_a_pdf(store: InMemoryArtifactStore) -> None:
     pytest.importorskip("abstractcore", reason="AbstractCore reads PDF files")
     pytest.importorskip("pypdf", reason="AbstractCore's way to read PDF files")
-    attach(store, PDF, path="a.pdf", content_type="application/pdf")
+    attach(store, pdf("Hello whales"), path="a.pdf", content_type="application/pdf")
     success, output, _ = open_it(store, handle="a.pdf")
     assert success
     assert "Hello whales" in output["content_text"]

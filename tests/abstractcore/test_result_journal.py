@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -188,9 +189,18 @@ def test_a_store_that_fails_costs_no_result(
     workflow = batch(call("a", None, "1"), call("b", None, "2"))
     tools = MappingToolExecutor({"a": lambda: 1, "b": lambda: 2})
     runtime = durable.runtime(tools)
-    state = runtime.tick(workflow=workflow, run_id=runtime.start(workflow=workflow))
+    with caplog.at_level(logging.WARNING):
+        state = runtime.tick(workflow=workflow, run_id=runtime.start(workflow=workflow))
     assert [each["output"] for each in state.vars["out"]["results"]] == [1, 2]
     assert "not kept for a retry" in caplog.text
+
+
+def test_keeping_can_be_switched_off() -> None:
+    store = InMemoryArtifactStore()
+    calls = [call("a", None, "1", runtime_call_id="r1"), call("b", None, "2", runtime_call_id="r2")]
+    handler = make_tool_calls_handler(tools=Recording(), artifact_store=store, keep_results=False)
+    handler(make_run(), Effect(EffectType.TOOL_CALLS, {"tool_calls": calls}), None)
+    assert store.list_all() == []
 
 
 def test_another_request_takes_no_result_of_this_one(durable: World) -> None:

@@ -84,6 +84,17 @@ def test_the_handler_takes_two_or_three_arguments() -> None:
 # -- executing ----------------------------------------------------------------------------------
 
 
+def test_variables_of_the_user_are_left_alone() -> None:
+    """Whatever they are called: the runtime's own namespace is `_runtime` only."""
+    run = make_run(vars={"context": "text", "scratchpad": 1})
+    calls = [call("a", None, "1", runtime_call_id="r1"), call("b", None, "2", runtime_call_id="r2")]
+    results(handled(MappingToolExecutor({"a": dict, "b": dict}), calls, run=run))
+    assert {name: value for name, value in run.vars.items() if name != "_runtime"} == {
+        "context": "text",
+        "scratchpad": 1,
+    }
+
+
 def test_empty_batch_touches_no_executor() -> None:
     tools = Recording()
     assert results(handled(tools, [])) == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abstractruntime import App, Effect, EffectType, RunState, StepPlan, WorkflowSpec
 from abstractruntime.core.errors import FailRun
 from abstractruntime.core.spec import RunContext
+from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore.tool_executor import PassthroughToolExecutor
 
 
 def ask(run: RunState, context: RunContext) -> StepPlan:
@@ -13,6 +15,12 @@ def ask(run: RunState, context: RunContext) -> StepPlan:
 
 def listen(run: RunState, context: RunContext) -> StepPlan:
     return StepPlan("listen", Effect(EffectType.WAIT_EVENT, {"wait_key": "door"}, "answer"), "done")
+
+
+def allow(run: RunState, context: RunContext) -> StepPlan:
+    calls = [{"name": name, "arguments": {"to": "bob"}} for name in ("send", "erase")]
+    payload = {"tool_calls": calls, "allowed_tools": ["send"]}
+    return StepPlan("allow", Effect(EffectType.TOOL_CALLS, payload, "answer"), "done")
 
 
 def done(run: RunState, context: RunContext) -> StepPlan:
@@ -32,6 +40,12 @@ app = App(
         WorkflowSpec("listener", "listen", {"listen": listen, "done": done}),
         WorkflowSpec("plain", "done", {"done": done}),
         WorkflowSpec("bad", "fail", {"fail": fail}),
+        WorkflowSpec("careful", "allow", {"allow": allow, "done": done}),
     ],
+    effect_handlers={
+        EffectType.TOOL_CALLS: make_tool_calls_handler(
+            tools=PassthroughToolExecutor(mode="approval_required")
+        )
+    },
 )
 not_an_app = 7

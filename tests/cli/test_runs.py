@@ -106,6 +106,20 @@ def test_respond_and_resume_refuse_what_does_not_wait_for_them(
     assert client.get("ear").output == {"answer": "knock"}
 
 
+def test_respond_allows_tool_calls(command: Command, pump: Pump, client: Client) -> None:
+    command("runs", "start", "careful", "--run-id", "mine")
+    go_on(pump, client, "mine", "waiting")
+    assert "approval_required: send" in command("runs", "show", "mine").stdout
+    shown = json.loads(command("runs", "show", "--json", "mine").stdout)["waiting"]["details"]["tool_calls"]
+    assert [(call["name"], call["arguments"]) for call in shown] == [("send", {"to": "bob"})]
+    given = {"call_id": shown[0]["call_id"], "name": "send", "success": True, "output": "sent", "error": None}
+    answer = json.dumps({"results": [given]})
+    assert command("runs", "respond", "mine", answer).stdout == "mine running\n"
+    go_on(pump, client, "mine", "completed")
+    results = json.loads(command("runs", "wait", "mine").stdout)["answer"]["results"]
+    assert [(each["name"], each["success"]) for each in results] == [("send", True), ("erase", False)]
+
+
 def test_pause_unpause_and_cancel(command: Command, client: Client) -> None:
     command("runs", "start", "plain", "--run-id", "mine")
     assert command("runs", "pause", "mine", "--reason", "lunch").stdout == "mine waiting\n"

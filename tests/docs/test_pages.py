@@ -26,6 +26,9 @@ NOT_RUN = {
     ("README.md", "export ABSTRACTRUNTIME_APP=flows:app"),
     ("README.md", "celery -A workers flower"),
     ("docs/getting-started.md", "abstractruntime dev --app flows:app"),
+    ("docs/integrations/abstractcore.md", "from abstractruntime.integrations.ab"),
+    ("docs/integrations/agents.md", "python -m examples.agent          #"),
+    ("docs/integrations/tool-calls.md", "from abstractcore.tools.common_tools"),
     ("docs/mcp-worker.md", "export ABSTRACT_WORKER_TOKEN=$(pytho"),
 }
 

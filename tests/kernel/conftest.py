@@ -21,6 +21,12 @@ settings.register_profile("kernel", deadline=None)  # a busy machine is no failu
 settings.load_profile("kernel")
 
 
+@pytest.fixture(autouse=True)
+def _no_grounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payloads are as nodes made them, also where AbstractCore is installed."""
+    monkeypatch.setenv("ABSTRACTRUNTIME_GROUNDING", "off")
+
+
 @pytest.fixture(params=["memory", "plain", "json", "sqlite"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, Any]]:
     """A run store and its ledger store."""

@@ -1,4 +1,5 @@
-"""Every weakness that the contract lists (`spec/02 §15`, `spec/01 §19`) has a test that fails on it.
+"""Every weakness that the contract lists (`spec/01 §19`, `spec/02 §15`) has a test that fails on it; those of
+`spec/03 §18` and `spec/04 §16` as far as their parts are built.
 
 A test says which: ``@pytest.mark.weakness("spec/02 D-1")``. The markers are read from the source, so this
 holds whatever part of the suite is run.
@@ -20,6 +21,12 @@ ROWS = frozenset(
     | {"spec/02 D-4a"}
     | {f"spec/01 §19.{number}" for number in range(1, _KERNEL + 1)}
 )
+
+UNDER_WAY = frozenset(
+    {f"spec/03 §18.{number}" for number in range(1, 32)}
+    | {f"spec/04 §16.{number}" for number in range(1, 31)}
+)
+"""Rows of parts that are not complete; they may have tests."""
 
 EXCEPTIONS: dict[str, str] = {}
 """Rows without a test of their own, and why none is possible or needed."""
@@ -63,7 +70,7 @@ def test_every_weakness_has_a_test() -> None:
 
 
 def test_markers_name_rows_that_exist() -> None:
-    assert sorted(marked_rows().keys() - ROWS) == []
+    assert sorted(marked_rows().keys() - ROWS - UNDER_WAY) == []
 
 
 def test_exceptions_are_needed_and_have_reasons() -> None:

@@ -171,15 +171,11 @@ class AttachmentIndex:
 def list_session_attachments(
     *, artifact_store: ArtifactStore, session_id: str | None, limit: int = 20
 ) -> list[dict[str, Any]]:
-    """The session's attachments, newest first, at most ``limit``.
+    """The session's attachments, newest first, at most ``limit``; none without a session.
 
     Returns:
         dicts with ``handle``, ``artifact_id``, ``filename``, ``sha256`` (or ``None``), ``content_type``,
         ``size_bytes``, ``created_at`` and ``tags`` (at most 8).
-
-    Raises:
-        ValueError: the session id is blank.
     """
-    index = AttachmentIndex(artifact_store, session_id)
-    session_memory_owner_run_id(session_id)
-    return [entry.to_dict() for entry in index.entries()[: max(0, limit)]]
+    entries = AttachmentIndex(artifact_store, session_id).entries()
+    return [entry.to_dict() for entry in entries[: max(0, limit)]]

@@ -9,14 +9,24 @@ from dataclasses import dataclass
 
 from ._attachment_index import Attachment
 
-__all__ = ["READ_FILE_SOURCE", "SessionQuota", "excess", "max_attachment_bytes", "session_quota"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_SESSION_BYTES",
+    "MAX_VERSIONS",
+    "READ_FILE_SOURCE",
+    "SessionQuota",
+    "excess",
+    "max_attachment_bytes",
+    "session_quota",
+]
 
 READ_FILE_SOURCE = "tool.read_file"
 """Tag ``source`` of attachments that were made of read files; only these give way."""
 
-_MAX_FILE = ("ABSTRACTGATEWAY_MAX_ATTACHMENT_BYTES", 25 * 1024 * 1024)
-_MAX_SESSION = ("ABSTRACTRUNTIME_SESSION_ATTACHMENT_BYTES", 256 * 1024 * 1024)
-_MAX_VERSIONS = ("ABSTRACTRUNTIME_SESSION_ATTACHMENT_VERSIONS", 5)
+# Each with its variable and what holds without it.
+MAX_FILE_BYTES = ("ABSTRACTGATEWAY_MAX_ATTACHMENT_BYTES", 25 * 1024 * 1024)
+MAX_SESSION_BYTES = ("ABSTRACTRUNTIME_SESSION_ATTACHMENT_BYTES", 256 * 1024 * 1024)
+MAX_VERSIONS = ("ABSTRACTRUNTIME_SESSION_ATTACHMENT_VERSIONS", 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,12 @@ class SessionQuota:
 
 def max_attachment_bytes() -> int:
     """Largest file that is registered by itself: ``ABSTRACTGATEWAY_MAX_ATTACHMENT_BYTES``, or 25 MiB."""
-    return _positive(*_MAX_FILE)
+    return _positive(*MAX_FILE_BYTES)
 
 
 def session_quota() -> SessionQuota:
     """``ABSTRACTRUNTIME_SESSION_ATTACHMENT_BYTES`` (256 MiB) and ``..._VERSIONS`` (5), as set now."""
-    return SessionQuota(_positive(*_MAX_SESSION), _positive(*_MAX_VERSIONS))
+    return SessionQuota(_positive(*MAX_SESSION_BYTES), _positive(*MAX_VERSIONS))
 
 
 def excess(attachments: Sequence[Attachment], *, keep: str) -> list[Attachment]:

@@ -35,13 +35,16 @@ def document_text(content: bytes, suffix: str) -> str:
         path = Path(folder) / f"document{suffix}"
         path.write_bytes(content)
         try:
-            result = AutoMediaHandler(enable_events=False).process_file(path, format_output="structured")
+            result = AutoMediaHandler(enable_events=False).process_file(path, glyph_compression="never")
         except Exception as exc:  # whatever its backends raise
             logging.getLogger(__name__).info("document of %d bytes not read", len(content), exc_info=True)
             raise DocumentTextError(f"{type(exc).__name__}: {exc}".replace(folder, "")) from exc
     media = getattr(result, "media_content", None)
     text = getattr(media, "content", None)
+    facts = getattr(media, "metadata", None)
     if not getattr(result, "success", False) or not isinstance(text, str):
         reason = str(getattr(result, "error_message", None) or "no text found").replace(folder, "")
         raise DocumentTextError(reason)
+    if isinstance(facts, dict) and facts.get("fallback_processing"):  # a placeholder instead of the text
+        raise DocumentTextError("AbstractCore can't read this document; its log says why")
     return text

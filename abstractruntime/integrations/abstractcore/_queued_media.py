@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from abstractruntime.core.models import RunState
-from abstractruntime.core.vars import get_runtime
+
+from ._media_items import PENDING, media_item
+from ._run_settings import own_runtime
 
 __all__ = ["media_of", "queue_media"]
-
-_QUEUE = "pending_media"
 
 
 def queue_media(run: RunState, items: Iterable[Any]) -> None:
@@ -18,16 +18,16 @@ def queue_media(run: RunState, items: Iterable[Any]) -> None:
     found = list(items)
     if not found:
         return
-    runtime = get_runtime(run.vars)
-    queue = runtime.get(_QUEUE)
+    runtime = own_runtime(run)
+    queue = runtime.get(PENDING)
     queue = list(queue) if isinstance(queue, list) else []
-    known = {_identity(item) for item in queue}
-    for item in found:
-        identity = _identity(item)
-        if identity is not None and identity not in known:
-            known.add(identity)
-            queue.append(item)
-    runtime[_QUEUE] = queue
+    known = {item.identity for item in map(media_item, queue) if item is not None}
+    for raw in found:
+        item = media_item(raw)
+        if item is not None and item.identity not in known:
+            known.add(item.identity)
+            queue.append(raw)
+    runtime[PENDING] = queue
 
 
 def media_of(result: Any) -> list[Any]:
@@ -37,12 +37,3 @@ def media_of(result: Any) -> list[Any]:
     output = result.get("output")
     media = output.get("media") if isinstance(output, dict) else None
     return media if isinstance(media, list) else []
-
-
-def _identity(item: Any) -> str | None:
-    if isinstance(item, str):
-        return item.strip() or None
-    if not isinstance(item, dict):
-        return None
-    artifact = item.get("$artifact") or item.get("artifact_id")
-    return None if not artifact else f"artifact:{artifact}"

@@ -18,9 +18,9 @@ from typing import Any
 
 from abstractruntime.core.effect_context import current_effect
 from abstractruntime.core.models import RunState
-from abstractruntime.core.vars import get_runtime
 from abstractruntime.storage.artifact_base import ArtifactStore
 
+from ._run_settings import own_runtime, runtime_of
 from ._tool_shapes import ToolCall, ToolResult
 
 __all__ = ["ResultJournal", "delete_ended_journals"]
@@ -69,7 +69,7 @@ class ResultJournal:
         """The batch has its outcome: what was kept is not needed once that is committed."""
         if not self._is_kept:
             return
-        runtime = get_runtime(self._run.vars)
+        runtime = own_runtime(self._run)
         if self._store is None:
             runtime.pop(_IN_PROGRESS, None)
         else:
@@ -80,14 +80,14 @@ class ResultJournal:
             artifact = self._store.load(self._name)
             found = None if artifact is None else artifact.as_json()
         else:
-            found = get_runtime(self._run.vars).get(_IN_PROGRESS)
+            found = runtime_of(self._run).get(_IN_PROGRESS)
             found = found.get(self._name) if isinstance(found, dict) else None
         results = found if isinstance(found, dict) else {}
         return {key: results[key] for key in self._keys if isinstance(results.get(key), dict)}
 
     def _write(self) -> None:
         if self._store is None:
-            get_runtime(self._run.vars)[_IN_PROGRESS] = {self._name: dict(self._results)}
+            own_runtime(self._run)[_IN_PROGRESS] = {self._name: dict(self._results)}
             return
         try:
             self._store.store(
@@ -104,8 +104,9 @@ class ResultJournal:
 
 def delete_ended_journals(run: RunState, artifact_store: ArtifactStore | None) -> None:
     """Delete what earlier batches of the run have kept; the run knows them only if they are committed."""
-    runtime = run.vars.get("_runtime")
-    names = runtime.pop(_ENDED, None) if isinstance(runtime, dict) else None
+    names = runtime_of(run).get(_ENDED)
+    if names is not None:
+        del own_runtime(run)[_ENDED]
     store = (artifact_store or _driver_store()) if names else None
     if store is None:
         return

@@ -32,6 +32,7 @@ def make_tool_calls_handler(
     tools: ToolExecutor | None = None,
     artifact_store: ArtifactStore | None = None,
     run_store: OwnerRuns | None = None,
+    keep_results: bool = True,
 ) -> EffectHandler:
     """The handler of ``TOOL_CALLS``.
 
@@ -39,21 +40,28 @@ def make_tool_calls_handler(
         tools: executes the calls, or says who will.
         artifact_store: where attachments are; without one there are none.
         run_store: where a session's owner run is created when a read file becomes its attachment.
+        keep_results: whether results of an unfinished batch are kept, as they are, for another attempt
+            (`spec/04 §16.6`). Without them an attempt after a failure executes the whole batch again.
 
     Returns:
         a handler of ``(run, effect, default_next_node)``; its ``on_completed`` queues opened media for the
         run's next LLM call.
     """
-    return _ToolCallsHandler(tools, artifact_store, run_store)
+    return _ToolCallsHandler(tools, artifact_store, run_store, keep_results)
 
 
 class _ToolCallsHandler:
     def __init__(
-        self, tools: ToolExecutor | None, artifact_store: ArtifactStore | None, run_store: OwnerRuns | None
+        self,
+        tools: ToolExecutor | None,
+        artifact_store: ArtifactStore | None,
+        run_store: OwnerRuns | None,
+        keep_results: bool,
     ) -> None:
         self._tools = tools
         self._artifact_store = artifact_store
         self._run_store = run_store
+        self._keep_results = keep_results
 
     def __call__(self, run: RunState, effect: Effect, default_next_node: str | None = None) -> EffectOutcome:
         payload = effect.payload if isinstance(effect.payload, dict) else {}
@@ -108,7 +116,7 @@ class _ToolCallsHandler:
         if for_executor and _delegates(executor):
             return self._delegated(executor, around, effect, planned, default_next)
         calls = [each.call for each in for_executor]
-        journal = ResultJournal(around.run, calls, self._artifact_store)
+        journal = ResultJournal(around.run, calls if self._keep_results else [], self._artifact_store)
         return self._completed(around.run, effect, Batch(executor, around, journal).results(planned))
 
     def _delegated(

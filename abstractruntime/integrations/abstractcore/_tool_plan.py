@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from abstractruntime.core.tool_results import not_allowed
+
 from ._attachment_answers import attachment_answer
 from ._attachment_index import AttachmentIndex
 from ._scoped_executor import canonical_call_arguments, declared_path_parameters
@@ -76,7 +78,7 @@ class Plan:
         name = entry["name"].strip() if isinstance(entry.get("name"), str) else ""
         call = {**entry, "name": name, "arguments": {}}
         if self._allowed is not None and name not in self._allowed:
-            why = f"Tool '{name}' is not allowed for this node" if name else "Tool call missing a valid name"
+            why = not_allowed(name) if name else "Tool call missing a valid name"
             return _blocked(index, call, why)
         try:
             arguments = self._canonical(name, entry.get("arguments"))

@@ -15,6 +15,7 @@ from typing import Any
 from ._country import country_code
 
 __all__ = [
+    "GROUNDING_SWITCH",
     "current_header",
     "ground_payload",
     "ground_turn",
@@ -23,7 +24,9 @@ __all__ = [
     "system_context_header",
 ]
 
-_SWITCH = "ABSTRACTRUNTIME_GROUNDING"
+GROUNDING_SWITCH = "ABSTRACTRUNTIME_GROUNDING"
+"""The environment variable that switches it off everywhere in this process."""
+
 _OFF = frozenset({"0", "false", "no", "n", "off"})
 _HEADER = re.compile(
     r"\s*\[\d{4}[-/]\d{2}[-/]\d{2}[ \t]+\d{2}:\d{2}(?::\d{2})?[ \t]+[a-z]{2}\]", re.IGNORECASE
@@ -37,7 +40,7 @@ _OLD_LINE = re.compile(
 
 def grounding_enabled() -> bool:
     """False while ``ABSTRACTRUNTIME_GROUNDING`` is ``0``, ``false``, ``no``, ``n`` or ``off``."""
-    return os.environ.get(_SWITCH, "").strip().lower() not in _OFF
+    return os.environ.get(GROUNDING_SWITCH, "").strip().lower() not in _OFF
 
 
 def system_context_header() -> str:
