@@ -17,7 +17,7 @@ from time import monotonic, sleep
 from abstractruntime.app import App, EffectBinding
 from abstractruntime.core import faults
 from abstractruntime.core.control import hold, is_paused
-from abstractruntime.core.effect_context import EffectContext, carrying_out
+from abstractruntime.core.effect_context import EffectContext, carry_out
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
@@ -204,8 +204,10 @@ class EffectRunner:
             self._artifacts.open,
             on_completed_of(binding.handler),
         )
-        with heartbeat.beating(quick=binding.quick), carrying_out(context):
-            outcome = invoke(binding.handler, held.run, _private(step.effect), step.next_node)
+        with heartbeat.beating(quick=binding.quick):
+            outcome = carry_out(
+                context, invoke, binding.handler, held.run, _private(step.effect), step.next_node
+            )
             return self.evidence.of_outcome(held.run, step, outcome, clock.environment())
 
     # -- the outcome ----------------------------------------------------------------------------

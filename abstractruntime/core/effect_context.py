@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from .handler_parts import OnCompleted
 
-__all__ = ["EffectContext", "carrying_out", "current_effect", "effect_under_way"]
+__all__ = ["EffectContext", "carry_out", "carrying_out", "current_effect", "effect_under_way"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)  # see `models.Effect` for why
 class EffectContext:
     """The attempt a handler carries out.
 
@@ -42,6 +45,23 @@ class EffectContext:
     cancelled: Callable[[], bool] = _never
     open_artifacts: Callable[[], Any] | None = None
     on_completed: OnCompleted | None = None
+
+    def __init__(
+        self,
+        run_id: str,
+        idempotency_key: str,
+        attempt: int = 1,
+        cancelled: Callable[[], bool] = _never,
+        open_artifacts: Callable[[], Any] | None = None,
+        on_completed: OnCompleted | None = None,
+    ) -> None:
+        own = self.__dict__
+        own["run_id"] = run_id
+        own["idempotency_key"] = idempotency_key
+        own["attempt"] = attempt
+        own["cancelled"] = cancelled
+        own["open_artifacts"] = open_artifacts
+        own["on_completed"] = on_completed
 
     @property
     def artifacts(self) -> Any:
@@ -77,9 +97,18 @@ def current_effect() -> EffectContext:
 
 @contextmanager
 def carrying_out(context: EffectContext) -> Iterator[None]:
-    """Make ``context`` the current one; drivers wrap handler calls in it."""
+    """Make ``context`` the current one: for tests of handlers and tools. Drivers use `carry_out`."""
     token = _current.set(context)
     try:
         yield
+    finally:
+        _current.reset(token)
+
+
+def carry_out(context: EffectContext, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call(...)`` with ``context`` as the current one; drivers call handlers through it."""
+    token = _current.set(context)
+    try:
+        return call(*args, **kwargs)
     finally:
         _current.reset(token)

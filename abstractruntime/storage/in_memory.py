@@ -32,6 +32,8 @@ class InMemoryRunStore(RunStore):
         self._lock = RLock()
         self._runs: dict[str, RunState] = {}
         self._versions: dict[str, int] = {}
+        self._parked: set[str] = set()
+        """Who is in one of the three indexes below."""
         self._due: dict[str, str] = {}
         self._wakes: dict[str, DueRun] = {}
         self._waiting = WaitIndex()
@@ -56,19 +58,27 @@ class InMemoryRunStore(RunStore):
         run_id = kept.run_id
         self._runs[run_id] = kept
         version = self._versions[run_id] = self._versions.get(run_id, 0) + 1
-        if kept.waiting is not None or run_id in self._waiting:
-            self._waiting.put(run_id, event_keys_of(kept))
-        wakes = None if kept.waiting is None else wake_time(kept)
+        if run_id in self._parked:
+            self._unpark(run_id)
+        if kept.waiting is not None:
+            self._park(kept)
+        return version
+
+    def _park(self, kept: RunState) -> None:
+        run_id = kept.run_id
+        self._parked.add(run_id)
+        self._waiting.put(run_id, event_keys_of(kept))
+        wakes, until = wake_time(kept), due_time(kept)
         if wakes is not None:
             self._wakes[run_id] = DueRun(wakes, run_id, kept.workflow_id)
-        elif run_id in self._wakes:
-            del self._wakes[run_id]
-        until = None if kept.waiting is None else due_time(kept)
         if until is not None:
             self._due[run_id] = until
-        elif run_id in self._due:
-            del self._due[run_id]
-        return version
+
+    def _unpark(self, run_id: str) -> None:
+        self._parked.discard(run_id)
+        self._waiting.put(run_id, ())
+        self._wakes.pop(run_id, None)
+        self._due.pop(run_id, None)
 
     def load(self, run_id: str) -> RunState | None:
         """A copy of the run, or ``None``."""
@@ -79,8 +89,9 @@ class InMemoryRunStore(RunStore):
 
     def version_of(self, run_id: str) -> int:
         """Grows with every save of the run; 0 when it is unknown."""
-        with self._lock:
-            return self._versions.get(run_id, 0)
+        # No lock for a single look-up. A save puts the run first and its version second, so the version found
+        # is never newer than the run that a `load` after it finds.
+        return self._versions.get(run_id, 0)
 
     def delete(self, run_id: str, *, force: bool = False) -> bool:
         """See `run_trees.PurgeableRunStore.delete`."""
@@ -91,8 +102,7 @@ class InMemoryRunStore(RunStore):
             if not force:
                 check_ended(run_id, run.status)
             del self._runs[run_id], self._versions[run_id]
-            self._due.pop(run_id, None)
-            self._waiting.put(run_id, ())
+            self._unpark(run_id)
         return True
 
     def list_oldest_roots(
@@ -213,14 +223,10 @@ class InMemoryLedgerStore(LedgerStore):
         Raises:
             TypeError, InvalidInputError: it holds something that has no JSON form.
         """
-
-        def what() -> str:
-            return f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
-
         # As `StepRecord.to_dict`, but the status stays a member of its enum, as this store's readers know it.
         kept = {**record.__dict__}
-        kept["effect"] = storable_value(record.effect, what)
-        kept["result"] = storable_value(record.result, what)
+        kept["effect"] = storable_value(record.effect, _name, record)
+        kept["result"] = storable_value(record.result, _name, record)
         key = record.idempotency_key
         with self._lock:
             self._records.setdefault(record.run_id, []).append(kept)
@@ -279,6 +285,9 @@ class InMemoryLedgerStore(LedgerStore):
     def find_completed(self, run_id: str, key: str) -> PriorResult | None:
         """The result of the first COMPLETED record with this idempotency key. Cost does not grow with the
         ledger."""
-        with self._lock:
-            record = self._completed.get((run_id, key))
+        record = self._completed.get((run_id, key))  # a single look-up needs no lock
         return None if record is None else PriorResult(copied(record["result"]))
+
+
+def _name(record: StepRecord) -> str:
+    return f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
