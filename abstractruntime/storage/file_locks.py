@@ -43,8 +43,9 @@ else:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-def open_locked(path: Path, flags: int, *, shared: bool = False) -> int:
-    """Open (or create, readable by the owner only) and lock the file that has this name *now*.
+def open_locked(path: str | Path, flags: int, *, shared: bool = False) -> tuple[int, os.stat_result]:
+    """Open (or create, readable by the owner only) and lock the file that has this name *now*: its
+    descriptor, and its status under the lock.
 
     Whoever waits for a lock may wake up with a file that was replaced or deleted meanwhile.
     """
@@ -52,8 +53,9 @@ def open_locked(path: Path, flags: int, *, shared: bool = False) -> int:
         fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
         try:
             lock_file(fd, shared=shared)
-            if _is_at(fd, path):
-                return fd
+            status = os.fstat(fd)
+            if _is_at(status, path):
+                return fd, status
             unlock_file(fd)
         except BaseException:
             os.close(fd)
@@ -67,7 +69,7 @@ def locked(path: Path, *, alone: bool = True) -> Iterator[None]:
 
     Each call opens the file anew, so threads of one process exclude each other as processes do.
     """
-    fd = open_locked(path, os.O_RDWR | os.O_CREAT, shared=not alone)
+    fd, _ = open_locked(path, os.O_RDWR | os.O_CREAT, shared=not alone)
     try:
         yield
     finally:
@@ -75,8 +77,8 @@ def locked(path: Path, *, alone: bool = True) -> Iterator[None]:
         os.close(fd)
 
 
-def _is_at(fd: int, path: Path) -> bool:
+def _is_at(status: os.stat_result, path: str | Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
+        return os.path.samestat(status, os.stat(path))
     except FileNotFoundError:
         return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from abstractruntime.core.errors import InvalidInputError
 
 __all__ = ["checked_id", "is_file_id"]
@@ -14,6 +16,11 @@ _REFUSED = frozenset("/\\")
 
 def is_file_id(text: str) -> bool:
     """Whether files can be named after this id: nothing else was ever stored under it."""
+    return len(text) <= MAX_BYTES and _is_part_of_a_name(text)
+
+
+@lru_cache(maxsize=1024)  # a step of a run asks several times
+def _is_part_of_a_name(text: str) -> bool:
     try:
         short_enough = len(text.encode()) <= MAX_BYTES
     except UnicodeEncodeError:  # a lone surrogate

@@ -82,10 +82,11 @@ class JsonFileRunStore(RunStore):
 
         def write() -> int | None:
             nonlocal temporary
-            if temporary is None or (expected is not None and content_version(path) != expected):
+            if temporary is None:
                 return None
-            version = put_in_place(temporary, path, fsync=self._fsync)
-            temporary = None
+            version = put_in_place(temporary, path, fsync=self._fsync, expected=expected)
+            if version is not None:
+                temporary = None
             return version
 
         try:

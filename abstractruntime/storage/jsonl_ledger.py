@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from json import JSONDecodeError
 from pathlib import Path
 from threading import RLock
@@ -43,10 +44,11 @@ class JsonlLedgerStore(LedgerStore):
     """
 
     def __init__(self, base_dir: str | Path, *, fsync: bool = False) -> None:
-        self._dir = Path(base_dir)
+        base_dir = Path(base_dir)
         self._fsync = fsync
-        make_private_dir(self._dir)
-        self._alone = shared_lock(self._dir / STORES_LOCK)
+        make_private_dir(base_dir)
+        self._prefix = os.path.join(base_dir, "ledger_")  # text: a step does without `Path`
+        self._alone = shared_lock(base_dir / STORES_LOCK)
         self._guard = RLock()
         self._indexes: OrderedDict[str, LedgerLines] = OrderedDict()
 
@@ -59,9 +61,14 @@ class JsonlLedgerStore(LedgerStore):
         """
         checked_id(record.run_id, "StepRecord.run_id", may_be_empty=True)
         what = f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
-        line = encode(record.to_dict(), what).encode() + b"\n"
+        stored = record.to_dict()
+        line = encode(stored, what).encode() + b"\n"
         with writing(self._path(record.run_id)) as file:
-            file.append(line, fsync=self._fsync)
+            start = file.append(line, fsync=self._fsync)
+        with self._guard:
+            index = self._indexes.get(record.run_id)
+            if index is not None:
+                index.follow(file, start, stored)
 
     def appending(self, run_id: str) -> AbstractContextManager[None]:
         """Nobody else who asks for this appends meanwhile, in any thread or process. One lock for the whole
@@ -80,7 +87,7 @@ class JsonlLedgerStore(LedgerStore):
     def count(self, run_id: str) -> int:
         """Number of the run's records."""
         with self._guard:
-            return len(self._lines(run_id)[0].starts)
+            return len(self._index(run_id).starts)
 
     def count_many(self, run_ids: Iterable[str]) -> dict[str, int]:
         """Number of records by run; unknown runs are left out."""
@@ -115,27 +122,27 @@ class JsonlLedgerStore(LedgerStore):
         """The result of the first COMPLETED record with this idempotency key. Cost does not grow with the
         ledger."""
         with self._guard:
-            index = self._lines(run_id)[0].completed.get(key)
-        if index is None:
+            place = self._index(run_id).completed.get(key)
+        if place is None:
             return None
-        found = self._readable(run_id, self._between(run_id, index, index + 1))
+        found = self._readable(run_id, self._between(run_id, place, place + 1))
         return PriorResult(found[0].get("result")) if found else None
 
     def delete(self, run_id: str) -> bool:
         """Remove the run's journal; whether there was one."""
         path = self._path(run_id)
-        if not is_file_id(run_id) or not path.exists():
+        if not is_file_id(run_id) or not os.path.exists(path):
             return False
-        with writing(path):  # not in the middle of somebody's append
-            path.unlink(missing_ok=True)
+        with writing(path), suppress(FileNotFoundError):  # not in the middle of somebody's append
+            os.unlink(path)
         with self._guard:
             self._indexes.pop(run_id, None)
         return True
 
     # --- lines --------------------------------------------------------------------------------------
 
-    def _path(self, run_id: str) -> Path:
-        return self._dir / f"ledger_{run_id}.jsonl"
+    def _path(self, run_id: str) -> str:
+        return f"{self._prefix}{run_id}.jsonl"
 
     def _all_lines(self, run_id: str) -> Lines:
         if not is_file_id(run_id):
@@ -152,6 +159,14 @@ class JsonlLedgerStore(LedgerStore):
         with self._guard:
             data = self._lines(run_id, (first, last))[1]
         return [line for _, line in lines_of(data)]
+
+    def _index(self, run_id: str) -> LedgerLines:
+        """Where the run's records are, as of now. The file is not opened if nobody has appended to it."""
+        known = self._indexes.get(run_id)
+        if known is not None and known.is_all_of(self._path(run_id)):
+            self._indexes.move_to_end(run_id)
+            return known
+        return self._lines(run_id)[0]
 
     def _lines(self, run_id: str, wanted: tuple[int, int] | None = None) -> tuple[LedgerLines, bytes]:
         """Where the run's records are, as of now, and the bytes of those ``wanted``."""
@@ -186,7 +201,7 @@ class JsonlLedgerStore(LedgerStore):
         return records
 
 
-def _strictly(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _strictly(path: str, number: int, line: bytes) -> dict[str, Any]:
     text = line.decode(errors="replace")
     try:
         record = decode(line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from array import array
+from collections.abc import Mapping
 
 from .line_files import LineFile, lines_of, object_of
 
@@ -37,12 +39,25 @@ class LedgerLines:
         if file.end == self.end:
             return
         for start, line in lines_of(file.read(self.end, file.end), self.end):
-            self._add(start, line)
+            # Only these can matter here; decoding a record costs far more than looking for the word.
+            self._add(start, object_of(line) if b'"completed"' in line else None)
         self.end = file.end
 
-    def _add(self, start: int, line: bytes) -> None:
-        # Only these can matter here; decoding a record costs far more than looking for the word.
-        record = object_of(line) if b'"completed"' in line else None
+    def follow(self, file: LineFile, start: int, record: Mapping[str, object]) -> None:
+        """Take in a record that was appended to the file at ``start``, if all before it is known."""
+        if file.identity == self._identity and start == self.end:
+            self._add(start, record)
+            self.end = file.end
+
+    def is_all_of(self, path: str) -> bool:
+        """Whether nothing was appended to the file of this name since the last time."""
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity and status.st_size == self.end
+
+    def _add(self, start: int, record: Mapping[str, object] | None) -> None:
         if record is not None and record.get("status") == "completed":
             key = record.get("idempotency_key")
             if isinstance(key, str):

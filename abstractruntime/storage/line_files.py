@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,18 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
 
+if sys.platform == "win32":
+
+    def _read_at(fd: int, size: int, start: int) -> bytes:
+        os.lseek(fd, start, os.SEEK_SET)
+        return os.read(fd, size)
+
+else:
+    _read_at = os.pread
+
 
 class LineFile:
-    """An open file of lines under its lock.
+    """An open file of lines under its lock, until its context ends.
 
     Attributes:
         identity: changes when another file takes the name.
@@ -36,10 +46,9 @@ class LineFile:
 
     __slots__ = ("_fd", "_lacks_newline", "_path", "_size", "end", "identity", "is_torn")
 
-    def __init__(self, fd: int, path: Path) -> None:
+    def __init__(self, fd: int, status: os.stat_result, path: str | Path) -> None:
         self._fd = fd
         self._path = path
-        status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         self._size = self.end = status.st_size
         self.is_torn = False
@@ -50,11 +59,23 @@ class LineFile:
             if object_of(self.read(start, self._size)) is None:
                 self.end, self.is_torn = start, True
 
+    def __enter__(self) -> LineFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        try:
+            unlock_file(self._fd)
+        finally:
+            os.close(self._fd)
+
     def read(self, start: int, end: int) -> bytes:
         """The bytes from ``start`` up to ``end``."""
-        os.lseek(self._fd, start, os.SEEK_SET)
         parts = []
-        while start < end and (part := os.read(self._fd, end - start)):
+        while start < end and (part := _read_at(self._fd, end - start, start)):
             parts.append(part)
             start += len(part)
         return b"".join(parts)
@@ -91,7 +112,7 @@ class LineFile:
             if fsync:
                 os.fsync(self._fd)
                 if not start:  # perhaps a new file: its name must survive as well
-                    sync_dir(self._path.parent)
+                    sync_dir(os.path.dirname(self._path) or os.curdir)
         except BaseException:
             os.ftruncate(self._fd, start)
             raise
@@ -111,32 +132,38 @@ class LineFile:
         return 0
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[LineFile]:
-    """The file (made if it is missing, readable by its owner only), nobody else in it, its tail mended."""
-    fd = open_locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+def writing(path: str | Path) -> LineFile:
+    """The file (made if it is missing, readable by its owner only), nobody else in it, its tail mended. To be
+    used as a context."""
+    file = _opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
-        file = LineFile(fd, path)
         file.mend()
-        yield file
-    finally:
-        unlock_file(fd)
-        os.close(fd)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[LineFile | None]:
+def reading(path: str | Path) -> Iterator[LineFile | None]:
     """The file while nobody writes to it, or ``None`` if there is none."""
     try:
-        fd = open_locked(path, os.O_RDONLY, shared=True)
+        file = _opened(path, os.O_RDONLY, shared=True)
     except FileNotFoundError:
         yield None
         return
+    with file:
+        yield file
+
+
+def _opened(path: str | Path, flags: int, *, shared: bool = False) -> LineFile:
+    fd, status = open_locked(path, flags, shared=shared)
     try:
-        yield LineFile(fd, path)
-    finally:
+        return LineFile(fd, status, path)
+    except BaseException:
         unlock_file(fd)
         os.close(fd)
+        raise
 
 
 def lines_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:

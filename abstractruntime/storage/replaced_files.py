@@ -66,22 +66,25 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_dir(path.parent)
 
 
-def put_in_place(temporary: str | Path, path: str | Path, *, fsync: bool = False) -> int:
-    """Rename over ``path``; the `content_version` it has then.
+def put_in_place(
+    temporary: str | Path, path: str | Path, *, fsync: bool = False, expected: int | None = None
+) -> int | None:
+    """Rename over ``path``; the `content_version` it has then. ``None`` (and nothing is done) if it is not
+    ``expected`` before.
 
     The modification time is made to grow with every replacement, so it can't be the same for two contents
     written within one tick of the file system's clock. The caller holds a lock among all writers.
     """
-    try:
-        newest = os.stat(path).st_mtime_ns
-    except FileNotFoundError:
-        newest = 0
+    status = _status(path)
+    if expected is not None and _version(status) != expected:
+        return None
+    newest = 0 if status is None else status.st_mtime_ns
     stamp = max(time.time_ns(), newest + 1)
     os.utime(temporary, ns=(stamp, stamp))
     version = content_version(temporary)
     os.replace(temporary, path)
     if fsync:
-        sync_dir(Path(path).parent)
+        sync_dir(os.path.dirname(path) or os.curdir)
     return version
 
 
@@ -90,15 +93,24 @@ def content_version(path: str | Path) -> int:
 
     Inode and size tell files apart that were put there by other means.
     """
+    return _version(_status(path))
+
+
+def _status(path: str | Path) -> os.stat_result | None:
     try:
-        status = os.stat(path)
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _version(status: os.stat_result | None) -> int:
+    if status is None:
         return 0
     file = (status.st_ino & (1 << 64) - 1) << 32 | status.st_size & (1 << 32) - 1
     return status.st_mtime_ns << 96 | file
 
 
-def sync_dir(path: Path) -> None:
+def sync_dir(path: str | Path) -> None:
     """Make renames in this directory survive a power cut (where directories can be synced)."""
     if os.name == "nt":
         return

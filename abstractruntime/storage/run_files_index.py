@@ -67,6 +67,7 @@ class RunFilesIndex:
     def __init__(self, base_dir: Path) -> None:
         self._dir = base_dir
         self._path = base_dir / _NAME
+        self._name = str(self._path)  # a step does without `Path`
         self._guard = RLock()
         self._forget()
 
@@ -122,7 +123,7 @@ class RunFilesIndex:
     @contextmanager
     def _log(self) -> Iterator[LineFile]:
         """The log under its lock, everything in it applied."""
-        with writing(self._path) as log:
+        with writing(self._name) as log:
             self._catch_up(log)
             yield log
             if self._lines > 3 * len(self._known) + _SPARE_LINES:

@@ -30,7 +30,7 @@ class SharedLock:
     def held(self) -> Iterator[None]:
         """Nobody else holds the lock meanwhile. The system frees it when the process dies."""
         with self._threads:
-            fd = None if self._depth else open_locked(self._path, os.O_RDWR | os.O_CREAT)
+            fd = None if self._depth else open_locked(self._path, os.O_RDWR | os.O_CREAT)[0]
             self._depth += 1
             try:
                 yield

@@ -352,6 +352,62 @@ def test_the_index_follows_other_writers_and_replaced_files(tmp_path: Path) -> N
     assert one.find_completed("r1", "k3") == PriorResult({"n": 3})
 
 
+def test_the_index_knows_own_records_between_those_of_others(tmp_path: Path) -> None:
+    one, other = JsonlLedgerStore(tmp_path), JsonlLedgerStore(tmp_path)
+    one.append(a_record(a_run(), "k1", result={"n": 1}))
+    assert one.find_completed("r1", "k0") is None
+    one.append(a_record(a_run(), "k2", result={"n": 2}))
+    other.append(a_record(a_run(), "k3", result={"n": 3}))
+    one.append(a_record(a_run(), "k4", result={"n": 4}))
+    one.append(a_record(a_run(), "k1", result={"n": 5}))
+    for n in range(1, 5):
+        assert one.find_completed("r1", f"k{n}") == PriorResult({"n": n})
+    assert one.count("r1") == 5
+    keys = [record["idempotency_key"] for record in one.list_after(run_id="r1", after=1)[0]]
+    assert keys == ["k2", "k3", "k4", "k1"]
+
+
+def test_the_index_does_not_follow_a_refused_append(
+    ledger: JsonlLedgerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.append(a_record(a_run(), "k1", result={"n": 1}))
+    assert ledger.count("r1") == 1
+
+    def short(fd: int, data: bytes) -> int:
+        return whole(fd, data[:10])
+
+    whole = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", short)
+        with pytest.raises(OSError, match="No space"):
+            ledger.append(a_record(a_run(), "k2", result={"n": 2}))
+    assert ledger.count("r1") == 1
+    assert ledger.find_completed("r1", "k2") is None
+    ledger.append(a_record(a_run(), "k3", result={"n": 3}))
+    assert ledger.find_completed("r1", "k3") == PriorResult({"n": 3})
+
+
+@pytest.mark.weakness("spec/02 P-1")
+def test_own_records_are_not_read_again(ledger: JsonlLedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.append(a_record(a_run(), "k0"))
+    assert ledger.count("r1") == 1
+    read = 0
+    whole = LineFile.read
+
+    def counting(self: Any, start: int, end: int) -> bytes:
+        nonlocal read
+        read += end - start
+        return whole(self, start, end)
+
+    monkeypatch.setattr(LineFile, "read", counting)
+    for n in range(1, 10):
+        ledger.append(a_record(a_run(), f"k{n}", result={"n": n}))
+        assert ledger.find_completed("r1", "another") is None
+        assert ledger.count("r1") == n + 1
+    assert read == 9  # whether the file ends with a newline
+    assert ledger.find_completed("r1", "k5") == PriorResult({"n": 5})
+
+
 @pytest.mark.weakness("spec/02 P-1")
 def test_questions_read_only_what_they_need(
     ledger: JsonlLedgerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from abstractruntime.core.models import RunStatus, WaitReason
 from abstractruntime.storage.checkpoints import RunFilter
+from abstractruntime.storage.sql import door_statements as door
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql import statements as sql
 from abstractruntime.storage.sql.engine import Database, open_database
@@ -19,7 +20,10 @@ RUNS = 20_000
 
 
 @pytest.mark.weakness("spec/02 P-1")
-def test_a_prior_result_is_found_through_the_index_of_keys(database: Database) -> None:
+@pytest.mark.parametrize("statement", [sql.COMPLETED_RECORD, door.COMPLETED_RECORDS])
+def test_a_prior_result_is_found_through_the_index_of_keys(
+    database: Database, statement: sql.Statement
+) -> None:
     with database.engine.begin() as connection:
         connection.exec_driver_sql(
             f"{_series(database, 5000)}"
@@ -27,7 +31,7 @@ def test_a_prior_result_is_found_through_the_index_of_keys(database: Database) -
             " SELECT 'r', i, '{}', 'completed', 'key-' || i FROM n"
         )
         connection.exec_driver_sql("ANALYZE")
-        plan = _plan(connection, database, sql.COMPLETED_RECORD, {"run_id": "r", "key": "key-7"})
+        plan = _plan(connection, database, statement, {"run_id": "r", "key": "key-7"})
     assert "idx_ledger_completed_key" in plan
 
 
@@ -96,6 +100,10 @@ def _filled(database: Database) -> Iterator[Database]:
 
 CLAIM = {"limit": 500, "ageing": 60.0, "task": "tick", "grace": 10.0, "lowest": -10, "highest": 10}
 ONE = {"run_id": "r77", "version": 1}
+SWAPPED: dict[str, object] = {
+    **dict.fromkeys(("wait_reason", "wait_until", "wait_key", "due_at")),
+    **dict.fromkeys(("status", "current_node", "updated_at", "run_json"), "running"),
+}
 STATEMENTS: dict[str, tuple[sql.Statement, dict[str, object]]] = {
     "load": (sql.LOAD, ONE),
     "load, locked": (sql.LOAD_LOCKED, ONE),
@@ -107,6 +115,8 @@ STATEMENTS: dict[str, tuple[sql.Statement, dict[str, object]]] = {
     "claim of one task": (sql.claim_due_statement(True), CLAIM),
     "listeners": (sql.waiting_on_statement(2), {"key_0": "key-77", "key_1": "evt:*"}),
     "next event": (sql.next_event_statement(2), {**ONE, "key_0": "key-77", "key_1": "k", "since": 5.0}),
+    "swap": (door.SWAP_RUN, {**ONE, **SWAPPED}),
+    "swap, running": (door.SWAP_RUNNING, {**ONE, **SWAPPED}),
     "ledger": (sql.LEDGER_AFTER, {**ONE, "after": 0, "limit": 10}),
 }
 LISTS = {
@@ -161,3 +171,17 @@ def test_a_claim_that_is_repeated_stays_with_its_index(crowded: Database, one_ta
             cursor.execute("EXPLAIN " + statement.postgresql, CLAIM, prepare=True)
             plan = "\n".join(row[0] for row in cursor.fetchall())
             assert "Seq Scan on runs" not in plan
+
+
+def test_a_run_that_goes_on_writes_no_index_of_waits(crowded: Database) -> None:
+    if crowded.dialect.name == "postgresql":
+        pytest.skip("PostgreSQL compares the columns of a row itself")
+    with crowded.engine.connect() as connection:
+        roots = dict(
+            connection.exec_driver_sql("SELECT rootpage, name FROM sqlite_master WHERE rootpage > 0").all()
+        )
+        program = connection.exec_driver_sql(f"EXPLAIN {door.SWAP_RUNNING.sqlite}", {**ONE, **SWAPPED}).all()
+    written = {roots[row.p2] for row in program if row.opcode == "OpenWrite"}
+    found_by = "sqlite_autoindex_runs_1"
+    updated = {f"idx_runs_{name}updated" for name in ("", "status_", "workflow_")}
+    assert written - {found_by} == {"runs"} | updated

@@ -47,6 +47,30 @@ def test_a_run_saved_by_its_host_is_left_alone_by_the_fleet(
     assert sql_store.commit(Write(held, held.run)) is Written.CONFLICT
 
 
+def test_a_run_swapped_by_its_host_is_left_alone_by_the_fleet(
+    sql_store: SqlCheckpointStore, runs: SqlRunStore
+) -> None:
+    before = insert(sql_store, a_run(), wake_at=1.0)
+    held = moved(
+        sql_store, before, before.run, task=Task.EFFECT, attempts=3, wake_at=1.0, due_at=2.0, lease_until=3.0
+    )
+    elsewhere = a_run(current_node="elsewhere")
+    assert runs.swap(elsewhere, before=held.run, version=held.version) == held.version + 1
+    after = loaded(sql_store, "r1")
+    assert (after.run, after.version) == (elsewhere, held.version + 1)
+    assert (after.wake_at, after.due_at, after.lease_until, after.step) == (None, None, None, None)
+    assert (after.attempts, after.task) == (0, Task.TICK)
+
+
+def test_a_run_that_goes_on_shows_its_newest_update(runs: SqlRunStore) -> None:
+    before = a_run()
+    runs.save(before)
+    after = replace(before, current_node="b", updated_at="2027-01-01T00:00:00+00:00")
+    assert runs.swap(after, before=before, version=runs.version_of("r1")) == runs.version_of("r1") == 2
+    assert runs.load("r1") == after
+    assert [row["updated_at"] for row in runs.list_run_index()] == [after.updated_at]
+
+
 def test_both_doors_append_to_one_ledger(
     sql_store: SqlCheckpointStore, runs: SqlRunStore, ledger: SqlLedgerStore
 ) -> None:

@@ -44,7 +44,15 @@ UPDATE runs SET status = :status, wait_reason = :wait_reason, wait_until = :wait
     current_node = :current_node, updated_at = :updated_at, run_json = :run_json, version = version + 1,
     wake_at = NULL, due_at = :due_at, lease_until = NULL, step_json = NULL, attempts = 0, redeliveries = 0,
     task = 'tick', hold_reason = NULL
-WHERE run_id = :run_id AND version = :version RETURNING version
+WHERE run_id = :run_id AND version = :version
+""")
+# The same for a run that goes on. SQLite writes an index's page for every column that is set, changed or not.
+SWAP_RUNNING = statement("""
+UPDATE runs SET current_node = :current_node, updated_at = :updated_at, run_json = :run_json,
+    version = version + 1, lease_until = NULL, step_json = NULL, attempts = 0, redeliveries = 0,
+    task = 'tick', hold_reason = NULL
+WHERE run_id = :run_id AND version = :version AND status = 'running' AND wait_reason IS NULL
+    AND wait_until IS NULL AND wait_key IS NULL AND wake_at IS NULL AND due_at IS NULL
 """)
 _WAITS_FOR_EVENT = "status = 'waiting' AND wait_reason = 'event'"
 
@@ -96,6 +104,10 @@ INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
 SELECT :run_id, COALESCE((SELECT ledger_seq FROM r), (SELECT last_seq FROM h)), :json, :status, :key
 """,
 )
+COMPLETED_RECORDS = statement("""
+SELECT seq, record_json FROM ledger
+WHERE run_id = :run_id AND idempotency_key = :key AND status = 'completed'
+""")
 LOCK_RUN = statement("", postgresql="SELECT 1 FROM runs WHERE run_id = :run_id FOR UPDATE")
 LOCK_LEDGER = statement("", postgresql="SELECT pg_advisory_xact_lock(hashtextextended(:run_id, 5))")
 RECORDS = statement("SELECT seq, record_json FROM ledger WHERE run_id = :run_id ORDER BY seq")

@@ -19,7 +19,7 @@ from . import deletion
 from . import door_statements as sql
 from .engine import Database
 from .rows import record_row
-from .statements import COMPLETED_RECORD, INSERT_RECORD, LEDGER_AFTER
+from .statements import INSERT_RECORD, LEDGER_AFTER
 
 __all__ = ["SqlLedgerStore"]
 
@@ -149,8 +149,8 @@ class SqlLedgerStore(LedgerStore):
     def find_completed(self, run_id: str, key: str) -> PriorResult | None:
         """The result of the first COMPLETED record with this idempotency key, by index."""
         params = {"run_id": run_id, "key": key}
-        row = self._database.read(lambda session: session.execute(COMPLETED_RECORD, params).fetchone())
-        return None if row is None else PriorResult(decode(row[0]).get("result"))
+        rows = self._database.read(lambda session: session.execute(sql.COMPLETED_RECORDS, params).fetchall())
+        return PriorResult(decode(min(rows)[1]).get("result")) if rows else None
 
 
 def _readable(run_id: str, rows: Iterable[Any]) -> RecordDicts:

@@ -62,18 +62,20 @@ class SqlRunStore(RunStore):
 
     def swap(self, run: RunState, *, before: RunState, version: int) -> int | None:
         """Replace the checkpoint ``before`` if the stored one still has this `version_of`; the new version,
-        or ``None`` if somebody else has written meanwhile. One statement where nothing is waited for.
+        or ``None`` if somebody else has written meanwhile.
 
         Raises:
             TypeError, InvalidInputError: the state holds something that has no JSON form.
         """
         params = {**state_columns(run), "version": version, "due_at": wake_time(run)}
+        if self._database.dialect.name == "postgresql" and not (wait_keys(before) or wait_keys(run)):
+            won = self._database.write_once(lambda session: _swap(session, before, run, params))
+            return version + 1 if won else None
         with self._database.transaction() as session:
-            rows = session.execute(sql.SWAP_RUN, params).fetchall()
-            if not rows:
+            if not _swap(session, before, run, params):
                 return None
             set_wait_tables(session, before, run)
-        return int(rows[0][0])
+        return version + 1
 
     @property
     def lock_domain(self) -> object:
@@ -234,6 +236,13 @@ class SqlRunStore(RunStore):
         return [
             {name: value or None for name, value in zip(sql.INDEX_COLUMNS, row, strict=True)} for row in rows
         ]
+
+
+def _swap(session: Session, before: RunState, after: RunState, params: Parameters) -> bool:
+    stays = before.status is after.status is RunStatus.RUNNING and before.waiting is after.waiting is None
+    if stays and session.dialect.name == "sqlite" and session.execute(sql.SWAP_RUNNING, params).rowcount:
+        return True
+    return session.execute(sql.SWAP_RUN, params).rowcount > 0
 
 
 def _replace_wait(session: Session, run: RunState) -> None:

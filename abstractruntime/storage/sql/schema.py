@@ -1,9 +1,10 @@
 """The tables. A superset of the contract's (`spec/02 §6.2`), so that its SQLite files are adopted in place.
 
-Indexes differ by database. SQLite files keep the contract's, because published readers share them. On
-PostgreSQL a step must be able to stay a heap-only update, which an index on any column that it changes
-would forbid: there ``updated_at`` moves only when status or wait do (`statements.py`), and nothing that
-moves with every step is indexed but ``wake_at``, the one wake-up index.
+Indexes differ by database. SQLite files keep the contract's, because published readers share them, but for
+the one of the ledger that its primary key already is. On PostgreSQL a step must be able to stay a heap-only
+update, which an index on any column that it changes would forbid: there ``updated_at`` moves only when
+status or wait do (`statements.py`), and nothing that moves with every step is indexed but ``wake_at``, the
+one wake-up index.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sqlalchemy import (
 
 __all__ = ["HEAD", "build_metadata"]
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision of `migrations/`: what a database made from this metadata is stamped with."""
 
 _WAITS_FOR_EVENT = text("wait_reason = 'event' AND status = 'waiting'")
@@ -166,8 +167,6 @@ def _ledger(metadata: MetaData, dialect: str) -> None:
         postgresql_where=_COMPLETED_WITH_KEY,
         sqlite_where=_COMPLETED_WITH_KEY,
     )
-    if dialect == "sqlite":
-        Index("idx_ledger_run_seq", ledger.c.run_id, ledger.c.seq)
     Table(
         "ledger_heads",
         metadata,
