@@ -1,23 +1,95 @@
-"""Kombu's Redis transport, whose closed connections say that they are closed.
+"""Kombu's Redis transport, for messages that are hints.
 
-Kombu 5.7 answers AttributeError to whoever uses a channel whose connection was lost and let go, for example
-to acknowledge a message whose task has just ended. Celery expects a connection error there; anything else
-ends the worker, and with it all effects that are in flight.
+**What a worker has taken is not written down in Redis.** Kombu keeps every message between its delivery and
+its acknowledgement in a hash of Redis, so that it comes back after the visibility timeout (a quarter of an
+hour) if the worker died. For a tick that costs as much as the step itself and gives nothing: the sweep finds
+the run by its ``wake_at`` long before (`DESIGN §1.1`). So such messages are remembered by the worker alone,
+and put back into their queue when it closes its channel. Messages that a worker holds for long, which are
+those with an ETA, and tasks that are not this fleet's stay as kombu has them.
+
+**Closed connections say that they are closed.** Kombu 5.7 answers AttributeError to whoever uses a channel
+whose connection was lost and let go, for example to acknowledge a message whose task has just ended. Celery
+expects a connection error there; anything else ends the worker, and with it all effects that are in flight.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from kombu.connection import Connection
-from kombu.transport import redis
+from kombu.transport import redis, virtual
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 __all__ = ["Channel", "TlsTransport", "Transport", "transport_for"]
 
+logger = logging.getLogger(__name__)
+
+HINTS = "abstractruntime."
+"""What the names of tasks begin with whose messages are hints."""
+
+
+def _is_for_now(message: virtual.Message) -> bool:
+    """Whether the message is a hint that is carried out as soon as it is taken."""
+    headers = message.headers or {}
+    return str(headers.get("task", "")).startswith(HINTS) and not headers.get("eta")
+
+
+class QoS(redis.QoS):  # type: ignore[misc]  # kombu ships no types
+    """What this worker has taken and not acknowledged. Acknowledgements may come from other threads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._remembered: dict[str, virtual.Message] = {}
+
+    def append(self, message: virtual.Message, delivery_tag: str) -> None:
+        if not _is_for_now(message):
+            super().append(message, delivery_tag)
+            return
+        self._remembered[delivery_tag] = message
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        if self._remembered.pop(delivery_tag, None) is None:
+            super().ack(delivery_tag)
+        else:
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        message = self._remembered.pop(delivery_tag, None)
+        if message is None:
+            super().reject(delivery_tag, requeue=requeue)
+            return
+        if requeue:
+            with self.channel.conn_or_acquire() as client:
+                self._put_back(message, client, leftmost=True)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_unacked(self, client: Redis | None = None) -> None:
+        """Put everything back. Without Redis that fails, and the sweep sends what is due."""
+        remembered, self._remembered = self._remembered, {}
+        for tag in remembered:
+            self._delivered.pop(tag, None)
+        try:
+            with self.channel.conn_or_acquire(client) as found:
+                for message in remembered.values():
+                    self._put_back(message, found)
+                super().restore_unacked(found)
+        except self.channel.connection_errors as exc:
+            logger.warning("broker away, what this worker had taken is left to the sweep: %s", exc)
+
+    def _put_back(self, message: virtual.Message, client: Redis, *, leftmost: bool = False) -> None:
+        where = message.delivery_info
+        self.channel._do_restore_message(
+            message._raw, where["exchange"], where["routing_key"], client, leftmost
+        )
+
 
 class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
     """A channel that may have outlived its connection."""
+
+    QoS = QoS
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:
