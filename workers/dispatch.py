@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 from abstractruntime.storage.checkpoints import Task
 
 from . import metrics
+from .carried import carried_by_this_thread
 from .hint_messages import celery_message, redis_entry
 from .hints import Announcement, Hint, Message
 from .queue_depth import QueueDepth
@@ -58,6 +59,7 @@ class CeleryDispatcher:
         self._celery = celery
         self._queues = {Task.TICK: settings.tick_queue, Task.EFFECT: settings.effect_queue}
         self._is_redis = settings.broker.startswith(("redis", "unix"))
+        self._is_one_redis = self._is_redis and settings.broker == settings.redis_url
         self._ended_channel = settings.ended_channel
         self._settings = settings
         self._local = threading.local()
@@ -70,6 +72,8 @@ class CeleryDispatcher:
     def send(self, messages: Sequence[Message]) -> None:
         """Publish; a broker that is away is logged and counted, never raised."""
         self._leave_parents_connections()
+        if self._let_carry(messages):
+            return
         if monotonic() < self._silent_until:
             metrics.count("hints_unsent", len(messages))
             return
@@ -120,6 +124,25 @@ class CeleryDispatcher:
         if self._pid != os.getpid():
             # Forked: the connections are the parent's, who goes on using them.
             self._inherited, self._local, self._pid = self._local, threading.local(), os.getpid()
+
+    def _let_carry(self, messages: Sequence[Message]) -> bool:
+        """Whether the messages leave with this worker's next request (see `carried`): those of a task about
+        its own run, which make no queue longer."""
+        carried = carried_by_this_thread() if self._is_one_redis else None
+        if carried is None or not carried.has_room_for(len(messages)):
+            return False
+        if any(
+            isinstance(message, Hint) and (message.takes_room or not message.first) for message in messages
+        ):
+            return False
+        for message in messages:
+            if isinstance(message, Announcement):
+                carried.add("PUBLISH", self._ended_channel + message.run_id, "ended")
+            elif isinstance(message, Hint):
+                queue = self._queues[message.task]
+                carried.add("LPUSH", queue, redis_entry(message, self._origin, queue))
+                metrics.count("hints_sent", task=message.task.value)
+        return True
 
     def _send_all(self, messages: Sequence[Message]) -> None:
         unsent: list[Hint] = []

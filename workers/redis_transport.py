@@ -22,6 +22,8 @@ from kombu.transport import redis, virtual
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .carried import carried_by_this_thread, carrying_connection, delivering
+
 __all__ = ["Channel", "TlsTransport", "Transport", "transport_for"]
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class QoS(redis.QoS):  # type: ignore[misc]  # kombu ships no types
 
 
 class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
-    """A channel that may have outlived its connection."""
+    """A channel that may have outlived its connection, and whose requests carry hints (see `carried`)."""
 
     QoS = QoS
 
@@ -95,13 +97,65 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("this connection to the broker was lost and let go")
         params: dict[str, Any] = super()._connparams(asynchronous)
+        if asynchronous:
+            params["connection_class"] = carrying_connection(params["connection_class"])
         return params
+
+    def _brpop_read(self, **options: Any) -> object:
+        if not self._has_reply():
+            return None
+        with delivering():
+            return super()._brpop_read(**options)
+
+    def _has_reply(self) -> bool:
+        """Whether more has arrived than answers to what the request took along."""
+        connection = self.client.connection
+        if not connection.unanswered:
+            return True
+        try:
+            connection.read_answers()
+            return bool(connection.can_read(timeout=0))
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+
+    def flush(self) -> None:
+        """Send what is carried without a request; a failure leaves it to the next one."""
+        carried = carried_by_this_thread(also_idle=True)
+        if not carried:
+            return
+        try:
+            with self.conn_or_acquire() as client:
+                carried.flush(client)
+        except self.connection_errors as exc:
+            logger.warning("broker away, %d hint(s) wait for it: %s", len(carried), exc)
+
+    def _basic_cancel(self, consumer_tag: str) -> object:
+        cancelled = super()._basic_cancel(consumer_tag)
+        if not self.active_queues:
+            self.flush()
+        return cancelled
+
+
+class Poller(redis.MultiChannelPoller):  # type: ignore[misc]  # kombu ships no types
+    """Asks for the next messages, of the channels that may have one."""
+
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        carried = carried_by_this_thread(also_idle=True)
+        if carried is not None and carried.waiting:  # nobody asked, so nobody took it along
+            for channel in self._channels:
+                channel.flush()
 
 
 class Transport(redis.Transport):  # type: ignore[misc]  # kombu ships no types
     """What ``broker_transport`` names."""
 
     Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
 
 
 class TlsTransport(Transport):
