@@ -294,12 +294,20 @@ class Commits:
         )
 
     def insert_run(
-        self, batch: Batch, run: RunState, *, depth: int, priority: int = 0, is_limited: bool = False
+        self,
+        batch: Batch,
+        run: RunState,
+        *,
+        depth: int,
+        priority: int = 0,
+        is_limited: bool = False,
+        may_send: bool = True,
     ) -> bool:
-        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first."""
+        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first.
+        ``may_send``: False leaves its hint to the sweep."""
         now = batch.clock.epoch()
         place = placement(run, now, self.timing)
-        is_crowded = self._dispatcher.is_full(Task.TICK)
+        is_crowded = not may_send or self._dispatcher.is_full(Task.TICK)
         inserted = batch.unit.insert(
             run,
             depth=depth,
