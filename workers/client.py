@@ -38,6 +38,9 @@ from .validation import check_answerable, check_text, json_copy
 
 __all__ = ["Client", "EventReceipt"]
 
+KEEP_CLOCK_S = 2.0
+"""How long the database's clock is not looked at again; what is written is wrong by its drift at most."""
+
 Ids = list[str]
 Runs = list[RunState]
 Summaries = list[RunSummary]
@@ -75,7 +78,11 @@ class Client:
             dispatcher = self._celery_dispatcher = CeleryDispatcher(make_celery(self.settings), self.settings)
         self.dispatcher: Dispatcher = dispatcher
         self.commits = Commits(
-            self.store, dispatcher, Timing.of(self.settings), event_ttl_s=self.settings.event_ttl
+            self.store,
+            dispatcher,
+            Timing.of(self.settings),
+            event_ttl_s=self.settings.event_ttl,
+            keep_clock_s=KEEP_CLOCK_S,
         )
         self.endings = Endings(self.settings)
         self._control = Control(self.commits)

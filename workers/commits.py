@@ -33,7 +33,7 @@ from abstractruntime.storage.checkpoints import (
     Written,
 )
 
-from .clock import StepClock
+from .clock import KeptClock, StepClock
 from .held_steps import hold_step, is_held, with_held
 from .hints import Announcement, Dispatcher, Handover, Hint, Message
 from .limiter import STARTED, Limiter
@@ -77,8 +77,10 @@ class Commits:
         *,
         event_ttl_s: float = 7 * 86400.0,
         new_event_id: Callable[[], str] | None = None,
+        keep_clock_s: float = 0.0,
     ) -> None:
         self.store = store
+        self._clock = KeptClock(keep_clock_s)
         self.timing = timing
         self.limiter = Limiter(store, timing)
         self._dispatcher = dispatcher
@@ -111,7 +113,7 @@ class Commits:
             LostRace: (from the body) undoes the unit.
         """
         with self.store.unit() as unit:
-            batch = Batch(unit, StepClock(unit.now))
+            batch = Batch(unit, self._clock.of(unit))
             yield batch
             faults.hit("step.before_commit")
         faults.hit("step.after_commit")
