@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -37,9 +37,11 @@ class Carried:
     Attributes:
         waiting: commands for the next request.
         under_way: those that are sent and not answered yet.
+        has_carried: a task ran inside the delivery of its message, so this is a ``solo`` worker.
     """
 
     def __init__(self) -> None:
+        self.has_carried = False
         self.waiting: list[Command] = []
         self.under_way: list[Command] = []
 
@@ -49,6 +51,7 @@ class Carried:
     def add(self, *command: str) -> None:
         """Send it with the next request."""
         self.waiting.append(command)
+        self.has_carried = True
 
     def has_room_for(self, number: int) -> bool:
         """Whether so many more may wait."""
@@ -95,32 +98,59 @@ def delivering() -> Iterator[Carried]:
         _here.is_delivering = False
 
 
-def carrying_connection(base: type[Any]) -> type[Any]:
-    """A redis-py connection class whose ``BRPOP`` takes along what its thread carries."""
+class Asking(Protocol):
+    """Who asks over the connection."""
+
+    def questions(self) -> list[Command]:
+        """Commands to ask along with the request, besides what is carried."""
+        ...
+
+    def answered(self, command: Command, answer: object) -> None:
+        """The answer to one of them, possibly a ResponseError."""
+        ...
+
+
+def carrying_connection(base: type[Any], asking: Asking) -> type[Any]:
+    """A redis-py connection class whose ``BRPOP`` takes along what its thread carries and ``asking`` asks."""
 
     class Connection(base):  # type: ignore[misc]  # made at run time, as kombu's is
-        unanswered: int = 0
+        carried: int = 0
+        asked: Sequence[Command] = ()
 
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             commands = _here.carried.take() if args[0] == "BRPOP" else []
-            if not commands:
+            questions = asking.questions() if args[0] == "BRPOP" else []
+            if not commands and not questions:
                 super().send_command(*args, **kwargs)
                 return
-            self.send_packed_command(self.pack_commands([*commands, args]))
-            self.unanswered = len(commands)
+            self.send_packed_command(self.pack_commands([*commands, *questions, args]))
+            self.carried, self.asked = len(commands), questions
+
+        @property
+        def is_answer_due(self) -> bool:
+            return bool(self.carried or self.asked)
 
         def read_answers(self) -> None:
-            """Read what was answered to the commands, which comes before the answer to the request."""
-            while self.unanswered:
-                try:
-                    self.read_response()
-                except ResponseError as exc:
-                    _refused(exc)
-                self.unanswered -= 1
+            """Read the answers to what went along, which come before the answer to the request."""
+            while self.carried:
+                answer = self._read_answer()
+                if isinstance(answer, ResponseError):
+                    _refused(answer)
+                self.carried -= 1
                 _here.carried.under_way.pop(0)
+            asked, self.asked = self.asked, ()
+            for question in asked:
+                asking.answered(question, self._read_answer())
+
+        def _read_answer(self) -> object:
+            try:
+                answer: object = self.read_response()
+            except ResponseError as exc:
+                return exc
+            return answer
 
         def disconnect(self, *args: Any, **kwargs: Any) -> None:
-            self.unanswered = 0
+            self.carried, self.asked = 0, ()
             super().disconnect(*args, **kwargs)
 
     return Connection

@@ -15,14 +15,20 @@ expects a connection error there; anything else ends the worker, and with it all
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kombu.connection import Connection
 from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .carried import carried_by_this_thread, carrying_connection, delivering
+from .helpings import Helpings
 
 __all__ = ["Channel", "TlsTransport", "Transport", "transport_for"]
 
@@ -89,28 +95,55 @@ class QoS(redis.QoS):  # type: ignore[misc]  # kombu ships no types
 
 
 class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
-    """A channel that may have outlived its connection, and whose requests carry hints (see `carried`)."""
+    """A channel that may have outlived its connection, whose requests carry hints (see `carried`), and which
+    takes several messages at a time from a long queue (see `helpings`)."""
 
     QoS = QoS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._helpings = Helpings()
+        self._taken: deque[tuple[str, bytes]] = deque()
+        super().__init__(*args, **kwargs)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("this connection to the broker was lost and let go")
         params: dict[str, Any] = super()._connparams(asynchronous)
         if asynchronous:
-            params["connection_class"] = carrying_connection(params["connection_class"])
+            params["connection_class"] = carrying_connection(params["connection_class"], self)
         return params
 
+    def questions(self) -> list[tuple[str, ...]]:
+        """How long the queue is, and some of its messages if it was long when it was asked for last."""
+        carried = carried_by_this_thread(also_idle=True)
+        if carried is None or not carried.has_carried or len(self._active_queues) != 1:
+            return []
+        queue = self._active_queues[0]
+        more = self._helpings.more()
+        asked: list[tuple[str, ...]] = [("LLEN", queue)]
+        return [*asked, ("RPOP", queue, str(more))] if more else asked
+
+    def answered(self, command: tuple[str, ...], answer: object) -> None:
+        """See `questions`. A server that knows no ``RPOP`` of several (before 6.2) has one at a time."""
+        name, queue, *_ = command
+        if name == "LLEN" and isinstance(answer, int):
+            self._helpings.see(answer)
+        elif name == "RPOP" and isinstance(answer, list):
+            self._taken.extend((queue, item) for item in answer)
+
     def _brpop_read(self, **options: Any) -> object:
-        if not self._has_reply():
+        has_reply = self._has_reply()
+        while self._taken:
+            self._deliver_taken()
+        if not has_reply:
             return None
-        with delivering():
+        with self._working():
             return super()._brpop_read(**options)
 
     def _has_reply(self) -> bool:
         """Whether more has arrived than answers to what the request took along."""
         connection = self.client.connection
-        if not connection.unanswered:
+        if not connection.is_answer_due:
             return True
         try:
             connection.read_answers()
@@ -118,6 +151,18 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
         except self.connection_errors:
             connection.disconnect()
             raise
+
+    def _deliver_taken(self) -> None:
+        queue, item = self._taken.popleft()
+        with self._working():
+            self.connection._deliver(loads(bytes_to_str(item)), queue)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        self._helpings.begin()
+        with delivering():
+            yield
+        self._helpings.end()
 
     def flush(self) -> None:
         """Send what is carried without a request; a failure leaves it to the next one."""
@@ -134,7 +179,18 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu ships no types
         cancelled = super()._basic_cancel(consumer_tag)
         if not self.active_queues:
             self.flush()
+            self._give_back()
         return cancelled
+
+    def _give_back(self) -> None:
+        """What was taken and not begun goes to the front of its queue."""
+        taken, self._taken = self._taken, deque()
+        try:
+            with self.conn_or_acquire() as client:
+                for queue, item in reversed(taken):
+                    client.rpush(queue, item)
+        except self.connection_errors as exc:
+            logger.warning("broker away, %d hint(s) left to the sweep: %s", len(taken), exc)
 
 
 class Poller(redis.MultiChannelPoller):  # type: ignore[misc]  # kombu ships no types
