@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient"]
 
+Ids = list[str]
 Runs = list[RunState]
 Summaries = list[RunSummary]
 Entries = list[LedgerEntry]
@@ -70,6 +71,31 @@ class AsyncClient:
                 workflow_id,
                 vars,
                 run_id=run_id,
+                session_id=session_id,
+                actor_id=actor_id,
+                priority=priority,
+                connection=joinable,
+            ),
+        )
+
+    async def start_many(
+        self,
+        workflow_id: str,
+        vars: Iterable[dict[str, Any] | None],
+        *,
+        run_ids: Sequence[str] | None = None,
+        session_id: str | None = None,
+        actor_id: str | None = None,
+        priority: int = 0,
+        connection: AsyncConnection | AsyncSession | None = None,
+    ) -> Ids:
+        """`Client.start_many`."""
+        return await self._joined(
+            connection,
+            lambda joinable: self.sync.start_many(
+                workflow_id,
+                vars,
+                run_ids=run_ids,
                 session_id=session_id,
                 actor_id=actor_id,
                 priority=priority,

@@ -6,9 +6,8 @@ sent within `Settings.publish_timeout`, and the sweep repairs a lost one (`DESIG
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from threading import Event as Signal
-from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +26,7 @@ from .celery_app import make_celery
 from .commits import Batch, Commits
 from .control import Control, check_key, persistently
 from .dispatch import CeleryDispatcher
-from .endings import Endings
+from .endings import Endings, until_ended
 from .evidence import Evidence
 from .external_events import EventReceipt, ExternalEvent, emit_external
 from .hints import Dispatcher
@@ -35,11 +34,15 @@ from .joining import Joinable, Joining
 from .opening import open_store
 from .placement import Timing
 from .settings import Settings, load_settings
-from .start import find_conflict, requested_run
+from .start import insert_runs, requested_run, requested_runs
 from .validation import check_answerable, check_text, json_copy
 
 __all__ = ["Client", "EventReceipt"]
 
+KEEP_CLOCK_S = 2.0
+"""How long the database's clock is not looked at again; what is written is wrong by its drift at most."""
+
+Ids = list[str]
 Runs = list[RunState]
 Summaries = list[RunSummary]
 Entries = list[LedgerEntry]
@@ -76,7 +79,11 @@ class Client:
             dispatcher = self._celery_dispatcher = CeleryDispatcher(make_celery(self.settings), self.settings)
         self.dispatcher: Dispatcher = dispatcher
         self.commits = Commits(
-            self.store, dispatcher, Timing.of(self.settings), event_ttl_s=self.settings.event_ttl
+            self.store,
+            dispatcher,
+            Timing.of(self.settings),
+            event_ttl_s=self.settings.event_ttl,
+            keep_clock_s=KEEP_CLOCK_S,
         )
         self.endings = Endings(self.settings)
         self._control = Control(self.commits, lambda: Evidence(self._opened_artifacts()))
@@ -151,16 +158,45 @@ class Client:
             max_bytes=self.settings.max_payload_bytes,
             priority=priority,
         )
-        is_limited = bool(self.app.start_limits(workflow_id))
         with self._batch(connection) as batch:
-            run = request.make(self.app, batch.env)
-            if not self.commits.insert_run(
-                batch, run, depth=0, priority=request.priority, is_limited=is_limited
-            ):
-                # Seen unlocked if it is committed: its steps must not wait for a caller's transaction.
-                there = self.store.load(run.run_id) or batch.unit.load(run.run_id)
-                find_conflict(run, there)
-        return run.run_id
+            insert_runs(self.app, self.commits, batch, [request], room=1)
+        return request.run_id
+
+    def start_many(
+        self,
+        workflow_id: str,
+        vars: Iterable[dict[str, Any] | None],
+        *,
+        run_ids: Sequence[str] | None = None,
+        session_id: str | None = None,
+        actor_id: str | None = None,
+        priority: int = 0,
+        connection: Joinable | None = None,
+    ) -> Ids:
+        """`start` for many runs in one transaction: all exist afterwards, or none. Their ids, in order.
+
+        Args:
+            vars: one JSON object for each run, at most `start.MOST_AT_ONCE` of them.
+            run_ids: ids of yours, one for each; they make the call repeatable as for `start`.
+            session_id, actor_id, priority, connection: as for `start`, for all of them.
+
+        Raises:
+            InvalidInputError: also for too many, or if there is not one id for each; `start`'s other errors.
+        """
+        requests = requested_runs(
+            self.app,
+            workflow_id,
+            vars,
+            run_ids=run_ids,
+            session_id=session_id,
+            actor_id=actor_id,
+            max_bytes=self.settings.max_payload_bytes,
+            priority=priority,
+        )
+        if requests:
+            with self._batch(connection) as batch:
+                insert_runs(self.app, self.commits, batch, requests, room=self.settings.queue_limit)
+        return [request.run_id for request in requests]
 
     def resume(self, run_id: str, payload: Any = None, *, wait_key: str | None = None) -> RunState:
         """Give a waiting run what it waits for.
@@ -340,25 +376,7 @@ class Client:
             TimeoutError: it has not ended in time.
             UnknownRunError: no such run.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        run = self.get(run_id)
-        if run.is_terminal:
-            return run
-        signal = Signal()
-        watch = self.endings.watch(run_id, signal.set)
-        try:
-            while True:
-                signal.clear()
-                run = self.get(run_id)
-                if run.is_terminal:
-                    return run
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"Run '{run_id}' is {run.status.value} after {timeout:g} s")
-                pause = self.endings.pause_s
-                signal.wait(pause if left is None else min(pause, left))
-        finally:
-            watch.close()
+        return until_ended(lambda: self.get(run_id), self.endings, run_id, timeout)
 
     def _with_traces(self, run: RunState) -> RunState:
         attach_traces(run, lambda: [entry.record for entry in self.store.ledger(run.run_id)])

@@ -18,7 +18,7 @@ from abstractruntime.core import faults
 from abstractruntime.core.control import is_paused
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import CorruptCheckpointError
-from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.resume import child_ended, resumed, wait_keys
 from abstractruntime.core.traces import derive_traces
 from abstractruntime.core.transition import Transition
@@ -30,15 +30,23 @@ from abstractruntime.storage.checkpoints import (
     Task,
     Unit,
     Write,
-    Written,
 )
 
-from .clock import StepClock
+from .clock import KeptClock, StepClock
 from .held_steps import hold_step, is_held, with_held
-from .hints import Announcement, Dispatcher, Handover, Hint, Message
+from .hints import Dispatcher, Handover, Hint, Message
 from .limiter import STARTED, Limiter
 from .lost_race import LostRace
 from .placement import Placement, Timing, placement, timer
+from .step_writes import (
+    AlreadyDone,
+    after_write,
+    awaits_event,
+    concerns_one_run,
+    demand,
+    messages_of,
+    step_write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["AlreadyDone", "Batch", "Commits", "LostRace", "after_write"]
 
 logger = logging.getLogger(__name__)
-
-
-class AlreadyDone(Exception):
-    """The ledger holds a completed record with this key; nothing was written."""
 
 
 @dataclass(slots=True)
@@ -77,8 +81,10 @@ class Commits:
         *,
         event_ttl_s: float = 7 * 86400.0,
         new_event_id: Callable[[], str] | None = None,
+        keep_clock_s: float = 0.0,
     ) -> None:
         self.store = store
+        self._clock = KeptClock(keep_clock_s)
         self.timing = timing
         self.limiter = Limiter(store, timing)
         self._dispatcher = dispatcher
@@ -111,7 +117,7 @@ class Commits:
             LostRace: (from the body) undoes the unit.
         """
         with self.store.unit() as unit:
-            batch = Batch(unit, StepClock(unit.now))
+            batch = Batch(unit, self._clock.of(unit))
             yield batch
             faults.hit("step.before_commit")
         faults.hit("step.after_commit")
@@ -138,9 +144,9 @@ class Commits:
         """
         if may_hold and change.run.status is RunStatus.RUNNING:
             return hold_step(before, change, unless_completed, now=clock.epoch()), []
-        if _is_simple(change.run):
+        if concerns_one_run(change.run):
             place = placement(change.run, clock.epoch(), self.timing, wake_at=before.wake_at)
-            write = _step_write(before, change, place, unless_completed)
+            write = step_write(before, change, place, unless_completed)
             faults.hit("step.before_commit")
             committed = self.commit_write(write, place, clock)
             faults.hit("step.after_commit")
@@ -162,8 +168,8 @@ class Commits:
             AlreadyDone: ``write.unless_completed`` is in the ledger already.
         """
         write = with_held(write)
-        messages = _messages(write, place)  # first: the time a commit takes is part of a timer's delay
-        _demand(self.store.commit(write))
+        messages = messages_of(write, place)  # first: the time a commit takes is part of a timer's delay
+        demand(self.store.commit(write))
         return after_write(write, clock), messages
 
     def commit_held(self, held: Checkpoint, clock: StepClock) -> tuple[Checkpoint, list[Message]]:
@@ -180,9 +186,9 @@ class Commits:
         """Write a transition and all that follows from it inside ``batch``."""
         change = self._meet_buffered_event(batch, before, change)
         place = placement(change.run, batch.clock.epoch(), self.timing, wake_at=before.wake_at)
-        write = with_held(_step_write(before, change, place, unless_completed))
-        _demand(batch.unit.write(write))
-        batch.messages += _messages(write, place)
+        write = with_held(step_write(before, change, place, unless_completed))
+        demand(batch.unit.write(write))
+        batch.messages += messages_of(write, place)
         if change.run.is_terminal and change.run.parent_run_id:
             self._resume_parent(batch, change)
         return after_write(write, batch.clock)
@@ -209,8 +215,8 @@ class Commits:
             due_at=place.due_at,
             lease_until=before.lease_until,
         )
-        _demand(batch.unit.write(write))
-        batch.messages += _messages(write, place)
+        demand(batch.unit.write(write))
+        batch.messages += messages_of(write, place)
         if change.run.is_terminal and change.run.parent_run_id:
             self._resume_parent(batch, change)
         return after_write(write, batch.clock)
@@ -238,7 +244,7 @@ class Commits:
     def _meet_buffered_event(self, batch: Batch, before: Checkpoint, change: Transition) -> Transition:
         """A run that begins to wait takes an event that came first (`DESIGN §3, Events`)."""
         run = change.run
-        if not _awaits_event(run) or run.waiting is None:
+        if not awaits_event(run) or run.waiting is None:
             return change
         keys = wait_keys(run.waiting)
         batch.unit.lock_keys(keys)
@@ -259,7 +265,7 @@ class Commits:
         went_on = []
         for run_id, key in batch.unit.waiting_on(keys):
             listener = self._listener(batch, run_id)
-            if listener is None or not _awaits_event(listener.run) or run_id == event.emitter_run_id:
+            if listener is None or not awaits_event(listener.run) or run_id == event.emitter_run_id:
                 continue
             batch.unit.consume(run_id, key, seq)
             change = resumed(listener.run, deepcopy(event.payload), batch.env)
@@ -294,12 +300,20 @@ class Commits:
         )
 
     def insert_run(
-        self, batch: Batch, run: RunState, *, depth: int, priority: int = 0, is_limited: bool = False
+        self,
+        batch: Batch,
+        run: RunState,
+        *,
+        depth: int,
+        priority: int = 0,
+        is_limited: bool = False,
+        may_send: bool = True,
     ) -> bool:
-        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first."""
+        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first.
+        ``may_send``: False leaves its hint to the sweep."""
         now = batch.clock.epoch()
         place = placement(run, now, self.timing)
-        is_crowded = self._dispatcher.is_full(Task.TICK)
+        is_crowded = not may_send or self._dispatcher.is_full(Task.TICK)
         inserted = batch.unit.insert(
             run,
             depth=depth,
@@ -331,80 +345,3 @@ class Commits:
         went_on = child_ended(parent.run, child, batch.env, traces=traces)
         if went_on is not None:
             self.write(batch, parent, went_on)
-
-
-def _demand(written: Written) -> None:
-    if written is Written.CONFLICT:
-        raise LostRace
-    if written is Written.ALREADY_DONE:
-        raise AlreadyDone
-
-
-def _awaits_event(run: RunState) -> bool:
-    if run.status is not RunStatus.WAITING or run.waiting is None or is_paused(run):
-        return False
-    return run.waiting.reason is WaitReason.EVENT
-
-
-def _is_simple(run: RunState) -> bool:
-    """Whether the commit touches this run only: no buffered event to meet, no parent to resume."""
-    return not _awaits_event(run) and not (run.is_terminal and run.parent_run_id)
-
-
-def _step_write(
-    before: Checkpoint, change: Transition, place: Placement, unless_completed: tuple[str, ...]
-) -> Write:
-    return Write(
-        before=before,
-        run=change.run,
-        records=[*change.records, *change.closing] if change.closing else change.records,
-        wake_at=place.wake_at,
-        due_at=place.due_at,
-        unless_completed=unless_completed,
-    )
-
-
-def _messages(write: Write, place: Placement) -> list[Message]:
-    run, before = write.run, write.before
-    if run.is_terminal:
-        ended: list[Message] = [Announcement(run.run_id)]
-        return ended if before.admission is None else [*ended, Handover(run.run_id)]
-    parked: list[Message] = []
-    if before.admission is not None and run.status is RunStatus.WAITING:
-        parked.append(Handover(run.run_id))
-    if place.hint_in_s is None:
-        return parked
-    version = before.version + 1
-    # A tick that follows a tick takes the place of its message in the queue.
-    follows = write.task is Task.TICK is before.task and before.run.status is RunStatus.RUNNING
-    hint = Hint(
-        write.task,
-        run.run_id,
-        version,
-        run.current_node,
-        run.workflow_id,
-        place.hint_in_s,
-        takes_room=not follows,
-    )
-    return [*parked, hint]
-
-
-def after_write(write: Write, clock: StepClock) -> Checkpoint:
-    """The checkpoint as it is now stored, without reading it again."""
-    before = write.before
-    return Checkpoint(
-        run=write.run,
-        version=before.version + 1,
-        ledger_seq=before.ledger_seq + len(write.records),
-        depth=before.depth,
-        step=write.step,
-        attempts=write.attempts,
-        task=write.task,
-        wake_at=write.wake_at,
-        due_at=write.due_at,
-        lease_until=write.lease_until,
-        started_at=before.started_at,
-        now=clock.epoch(),
-        priority=before.priority,
-        admission=before.admission,
-    )

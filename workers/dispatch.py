@@ -14,9 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
 from time import monotonic
-from typing import Any
 from uuid import uuid4
 
 from celery import Celery
@@ -28,25 +26,20 @@ from redis.exceptions import RedisError
 from abstractruntime.storage.checkpoints import Task
 
 from . import metrics
+from .carried import carried_by_this_thread
+from .hint_messages import celery_message, redis_entry
 from .hints import Announcement, Hint, Message
 from .queue_depth import QueueDepth
 from .settings import Settings
 
-__all__ = ["TASK_NAMES", "CeleryDispatcher", "signals_client"]
+__all__ = ["CeleryDispatcher", "signals_client"]
 
 logger = logging.getLogger(__name__)
 
-TASK_NAMES = {Task.TICK: "abstractruntime.tick", Task.EFFECT: "abstractruntime.effect"}
 PAUSE_AFTER_FAILURE_S = 1.0
 _CONNECTION_ERRORS = (OSError, RedisError, KombuError)
-_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-
-
-def _eta(hint: Hint) -> str | None:
-    left = hint.made_at + hint.delay_s - monotonic()
-    if hint.delay_s <= 0 or left <= 0:
-        return None
-    return (datetime.now(timezone.utc) + timedelta(seconds=left)).isoformat()
+AT_ONCE = 100
+"""Hints in one command at most."""
 
 
 def signals_client(settings: Settings) -> Redis:
@@ -65,6 +58,8 @@ class CeleryDispatcher:
     def __init__(self, celery: Celery, settings: Settings) -> None:
         self._celery = celery
         self._queues = {Task.TICK: settings.tick_queue, Task.EFFECT: settings.effect_queue}
+        self._is_redis = settings.broker.startswith(("redis", "unix"))
+        self._is_one_redis = self._is_redis and settings.broker == settings.redis_url
         self._ended_channel = settings.ended_channel
         self._settings = settings
         self._local = threading.local()
@@ -77,6 +72,8 @@ class CeleryDispatcher:
     def send(self, messages: Sequence[Message]) -> None:
         """Publish; a broker that is away is logged and counted, never raised."""
         self._leave_parents_connections()
+        if self._let_carry(messages):
+            return
         if monotonic() < self._silent_until:
             metrics.count("hints_unsent", len(messages))
             return
@@ -115,7 +112,7 @@ class CeleryDispatcher:
 
     def _measure(self, task: Task) -> int:
         channel, queue = self._producer().channel, self._queues[task]
-        if self._settings.broker.startswith(("redis", "unix")):
+        if self._is_redis:
             return int(channel.client.llen(queue))
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)
@@ -128,50 +125,70 @@ class CeleryDispatcher:
             # Forked: the connections are the parent's, who goes on using them.
             self._inherited, self._local, self._pid = self._local, threading.local(), os.getpid()
 
+    def _let_carry(self, messages: Sequence[Message]) -> bool:
+        """Whether the messages leave with this worker's next request (see `carried`): those of a task about
+        its own run, which make no queue longer."""
+        carried = carried_by_this_thread() if self._is_one_redis else None
+        if carried is None or not carried.has_room_for(len(messages)):
+            return False
+        if any(
+            isinstance(message, Hint) and (message.takes_room or not message.first) for message in messages
+        ):
+            return False
+        for message in messages:
+            if isinstance(message, Announcement):
+                carried.add("PUBLISH", self._ended_channel + message.run_id, "ended")
+            elif isinstance(message, Hint):
+                queue = self._queues[message.task]
+                carried.add("LPUSH", queue, redis_entry(message, self._origin, queue))
+                metrics.count("hints_sent", task=message.task.value)
+        return True
+
     def _send_all(self, messages: Sequence[Message]) -> None:
+        unsent: list[Hint] = []
         for message in messages:
             if isinstance(message, Announcement):
                 self._announce(message)
             elif isinstance(message, Hint):
-                if message.takes_room and not self._depth.has_room_for_one(message.task):
+                if message.takes_room and not self._depth.has_room_for_one(message.task, len(unsent)):
                     metrics.count("hints_withheld", task=message.task.value)
-                else:
-                    self._publish(message)
+                    continue
+                unsent.append(message)
+                if len(unsent) >= AT_ONCE:
+                    self._publish(unsent)
+                    unsent = []
+        if unsent:
+            self._publish(unsent)
 
-    def _publish(self, hint: Hint) -> None:
-        producer = self._producer()
-        kwargs: dict[str, object] = {"node": hint.node, "workflow": hint.workflow_id}
-        if hint.first and hint.task is Task.TICK:
-            kwargs["first"] = True
-        body = ([hint.run_id, hint.version], kwargs, _EMBED)
-        task_id = str(uuid4())
-        headers: dict[str, Any] = {
-            "lang": "py",
-            "task": TASK_NAMES[hint.task],
-            "id": task_id,
-            "root_id": task_id,
-            "parent_id": None,
-            "group": None,
-            "ignore_result": True,
-            "retries": 0,
-            "timelimit": [None, None],
-            "eta": _eta(hint),
-            "expires": None,
-            "origin": self._origin,
-            "argsrepr": repr((hint.run_id, hint.version)),
-            "kwargsrepr": repr(kwargs),
-        }
-        producer.publish(
+    def _publish(self, hints: list[Hint]) -> None:
+        if self._is_redis:
+            self._push(hints)
+        else:
+            for hint in hints:
+                self._produce(hint)
+        for hint in hints:
+            metrics.count("hints_sent", task=hint.task.value)
+
+    def _push(self, hints: list[Hint]) -> None:
+        """One command for all hints of a queue."""
+        client = self._producer().channel.client
+        for task, queue in self._queues.items():
+            entries = [redis_entry(hint, self._origin, queue) for hint in hints if hint.task is task]
+            if entries:
+                client.lpush(queue, *entries)
+
+    def _produce(self, hint: Hint) -> None:
+        body, headers = celery_message(hint, self._origin)
+        self._producer().publish(
             body,
             routing_key=self._queues[hint.task],
             exchange="",
             serializer="json",
             headers=headers,
-            correlation_id=task_id,
+            correlation_id=headers["id"],
             retry=False,
             delivery_mode=2,
         )
-        metrics.count("hints_sent", task=hint.task.value)
 
     def _announce(self, announcement: Announcement) -> None:
         self._signals().publish(self._ended_channel + announcement.run_id, "ended")

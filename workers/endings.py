@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
+from threading import Event as Signal
 from threading import Lock
+from time import monotonic
+
+from abstractruntime.core.models import RunState
 
 from .settings import Settings
 from .subscription import Subscription
 
-__all__ = ["POLL_AWAY_S", "POLL_S", "Endings", "Watch"]
+__all__ = ["POLL_AWAY_S", "POLL_S", "Endings", "Watch", "until_ended"]
 
 POLL_AWAY_S = 0.5
 """Pause between two looks at the row while Redis is away (seconds)."""
@@ -119,3 +123,31 @@ class Watch:
     def close(self) -> None:
         """Stop watching."""
         self._endings._forget(self)
+
+
+def until_ended(
+    look: Callable[[], RunState], endings: Endings, run_id: str, timeout: float | None
+) -> RunState:
+    """The run, as ``look`` gives it, once it has ended.
+
+    Raises:
+        TimeoutError: it has not within ``timeout`` seconds (``None`` = for ever).
+    """
+    deadline = None if timeout is None else monotonic() + timeout
+    run = look()
+    if run.is_terminal:
+        return run
+    signal = Signal()
+    watch = endings.watch(run_id, signal.set)
+    try:
+        while True:
+            signal.clear()
+            run = look()
+            if run.is_terminal:
+                return run
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"Run '{run_id}' is {run.status.value} after {timeout:g} s")
+            signal.wait(endings.pause_s if left is None else min(endings.pause_s, left))
+    finally:
+        watch.close()

@@ -42,12 +42,13 @@ class QueueDepth:
         self._measure = measure
         self._seen = {task: _Seen() for task in Task}
 
-    def has_room_for_one(self, task: Task) -> bool:
-        """Whether a message may be added; it is counted."""
+    def has_room_for_one(self, task: Task, unsent: int = 0) -> bool:
+        """Whether a message may be added; it is counted. ``unsent``: those that the caller was told there is
+        room for and has not added yet."""
         seen, now = self._seen[task], monotonic()
         is_full = seen.depth >= self._mark
         if now - seen.at > (FULL_FOR_S if is_full else LOOK_EVERY_S) or (not is_full and seen.left <= 0):
-            seen = self.look(task)
+            seen = self.look(task, unsent)
         if seen.depth >= self._mark:
             return False
         seen.left -= 1
@@ -58,9 +59,9 @@ class QueueDepth:
         seen = self._seen[task]
         return seen.depth >= self._mark and monotonic() - seen.at < KNOWN_FOR_S
 
-    def look(self, task: Task) -> _Seen:
+    def look(self, task: Task, unsent: int = 0) -> _Seen:
         """Measure."""
-        depth = self._measure(task)
+        depth = self._measure(task) + unsent
         seen = _Seen(depth, monotonic(), max(1, (self._mark - depth) // SHARE))
         self._seen[task] = seen
         return seen

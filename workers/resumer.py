@@ -49,6 +49,7 @@ __all__ = ["Resumer", "main"]
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
+KEEP_CLOCK_S = 2.0
 BACKOFF_MAX_S = 5.0
 LAST_WORDS_S = 5.0
 
@@ -77,7 +78,9 @@ class Resumer:
         self._store = store
         self._dispatcher = dispatcher
         self._timing = Timing.of(settings)
-        self._commits = Commits(store, dispatcher, self._timing, event_ttl_s=settings.event_ttl)
+        self._commits = Commits(
+            store, dispatcher, self._timing, event_ttl_s=settings.event_ttl, keep_clock_s=KEEP_CLOCK_S
+        )
         self._heard: Queue[ExternalEvent] = Queue(MAX_WAITING)
         self._stopping = Event()
         self._giving_up = Event()

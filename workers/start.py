@@ -1,11 +1,12 @@
-"""A caller's wish to start a run, checked; and whether a run that has its id already is the one he meant."""
+"""A caller's wish to start runs: checked, and carried out unless the run is there already."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from abstractruntime.app import App
@@ -23,7 +24,13 @@ from abstractruntime.storage.checkpoints import HIGHEST_PRIORITY, LOWEST_PRIORIT
 
 from .validation import check_text, json_copy
 
-__all__ = ["Request", "find_conflict", "requested_run"]
+if TYPE_CHECKING:
+    from .commits import Batch, Commits
+
+__all__ = ["MOST_AT_ONCE", "Request", "find_conflict", "insert_runs", "requested_run", "requested_runs"]
+
+MOST_AT_ONCE = 10_000
+"""Runs that one transaction may start."""
 
 _MARK = "started_with"
 
@@ -67,8 +74,9 @@ def requested_run(
     actor_id: str | None,
     max_bytes: int,
     priority: int = 0,
+    name: str = "vars",
 ) -> Request:
-    """Check everything that `Client.start` is given.
+    """Check everything that `Client.start` is given; ``name`` is what errors call the vars.
 
     Raises:
         UnknownWorkflowError, InvalidInputError, PayloadTooLargeError: see `Client.start`.
@@ -80,7 +88,7 @@ def requested_run(
             f"App '{app.name}' does not declare workflow {workflow_id!r}; it declares {known}"
         )
     if vars is not None and not isinstance(vars, dict):
-        raise InvalidInputError(f"vars must be a dict, got {type(vars).__name__}")
+        raise InvalidInputError(f"{name} must be a dict, got {type(vars).__name__}")
     for value, what in ((run_id, "run_id"), (session_id, "session_id"), (actor_id, "actor_id")):
         if value is not None:
             check_text(value, what)
@@ -90,7 +98,7 @@ def requested_run(
         raise InvalidInputError(
             f"priority must be from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}, got {priority}"
         )
-    given = json_copy(vars or {}, "vars", max_bytes=max_bytes)
+    given = json_copy(vars or {}, name, max_bytes=max_bytes)
     return Request(
         workflow=workflow,
         vars=given,
@@ -100,6 +108,70 @@ def requested_run(
         mark=None if run_id is None else _digest(given),
         priority=priority,
     )
+
+
+def requested_runs(
+    app: App,
+    workflow_id: str,
+    vars: Iterable[dict[str, Any] | None],
+    *,
+    run_ids: Sequence[str] | None,
+    session_id: str | None,
+    actor_id: str | None,
+    max_bytes: int,
+    priority: int = 0,
+) -> list[Request]:
+    """Check everything that `Client.start_many` is given.
+
+    Raises:
+        UnknownWorkflowError, InvalidInputError, PayloadTooLargeError: see `Client.start_many`.
+    """
+    if isinstance(vars, dict) or not isinstance(vars, Iterable):
+        raise InvalidInputError(f"vars must be a list of dicts, one for each run, got {type(vars).__name__}")
+    each = list(vars)
+    if len(each) > MOST_AT_ONCE:
+        raise InvalidInputError(
+            f"{len(each)} runs are too many for one call; start at most {MOST_AT_ONCE} at once"
+        )
+    if run_ids is not None and (isinstance(run_ids, str) or len(run_ids) != len(each)):
+        raise InvalidInputError(f"run_ids must be a list with one id for each of the {len(each)} runs")
+    return [
+        requested_run(
+            app,
+            workflow_id,
+            given,
+            run_id=None if run_ids is None else check_text(run_ids[i], f"run_ids[{i}]"),
+            session_id=session_id,
+            actor_id=actor_id,
+            max_bytes=max_bytes,
+            priority=priority,
+            name=f"vars[{i}]",
+        )
+        for i, given in enumerate(each)
+    ]
+
+
+def insert_runs(app: App, commits: Commits, batch: Batch, requests: Sequence[Request], *, room: int) -> None:
+    """Insert the runs, those that exist already excepted. Of the first ``room`` the hints are published, as
+    far as the queue takes them; the others are the sweep's, which feeds the queue as it drains.
+
+    Raises:
+        RunConflictError: see `find_conflict`; then the batch must be undone.
+    """
+    # In one order by everybody: two calls with the same ids must not wait for each other.
+    for number, request in enumerate(sorted(requests, key=lambda request: request.run_id)):
+        run = request.make(app, batch.env)
+        inserted = commits.insert_run(
+            batch,
+            run,
+            depth=0,
+            priority=request.priority,
+            is_limited=bool(app.start_limits(run.workflow_id)),
+            may_send=number < room,
+        )
+        if not inserted:
+            # Seen unlocked if it is committed: its steps must not wait for a caller's transaction.
+            find_conflict(run, commits.store.load(run.run_id) or batch.unit.load(run.run_id))
 
 
 def _digest(vars: dict[str, Any]) -> str:

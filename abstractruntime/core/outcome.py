@@ -33,12 +33,14 @@ class EffectOutcome:
         result: dict[str, Any] | None = None,
         wait: WaitState | None = None,
         error: str | None = None,
+        kind: str | None = None,
     ) -> None:
         own = self.__dict__
         own["status"] = status
         own["result"] = result
         own["wait"] = wait
         own["error"] = error
+        own["kind"] = kind
 
     @classmethod
     def completed(cls, result: dict[str, Any] | None = None) -> EffectOutcome:

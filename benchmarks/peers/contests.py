@@ -223,7 +223,7 @@ def _in_process(bench: Bench, row: str, python: Path, variables: dict[str, str])
 def _fleet_seconds(running: Fleet, runs: int) -> float:
     """As `benchmarks.throughput`; ten effect steps, and an eleventh StepPlan that completes the run."""
     started = time.perf_counter()
-    submitted = [running.client.start("chain", {"steps": STEPS + 1}) for _ in range(runs)]
+    submitted = running.client.start_many("chain", [{"steps": STEPS + 1}] * runs)
     for run_id in submitted:
         running.client.wait(run_id, timeout=300)
     return time.perf_counter() - started

@@ -50,3 +50,16 @@ def client(
 ) -> Iterator[Client]:
     with Client(fleet_app, settings=fleet_settings, store=fleet_store, dispatcher=pump) as opened:
         yield opened
+
+
+@pytest.fixture
+def postgres_fleet(postgres_url: str, fleet_app: App) -> Iterator[tuple[Client, Pump]]:
+    """A client on PostgreSQL, whatever the test beside it runs on."""
+    settings = Settings(database_url=postgres_url, redis_url=NO_REDIS, publish_timeout=0.2)
+    database = open_database(settings.database_url)
+    migrate.upgrade(database)
+    store = SqlCheckpointStore(database)
+    pump = Pump(settings, fleet_app, store)
+    with Client(fleet_app, settings=settings, store=store, dispatcher=pump) as opened:
+        yield opened, pump
+    database.close()

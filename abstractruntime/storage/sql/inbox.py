@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 from ..checkpoints import Event, StoredEvent
 from ..json_text import decode, encode
@@ -59,6 +60,30 @@ def waiting_on(session: Session, keys: Iterable[str]) -> list[tuple[str, str]]:
         if run_id not in found or rank[key] < rank[found[run_id]]:
             found[run_id] = key
     return sorted(found.items())
+
+
+MOST_LISTENERS = 20
+"""Matches whose runs are loaded with them; an event with more listeners loads each by itself."""
+
+
+def listeners(session: Session, keys: Iterable[str]) -> tuple[list[tuple[str, str]], dict[str, Any]] | None:
+    """PostgreSQL: `waiting_on`, and the rows of those runs, locked, by run id. ``None``: there are too many.
+
+    What is locked here was not waiting any more when its lock was had, if it is not in the answer.
+    """
+    rank = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    if not rank:
+        return [], {}
+    params: dict[str, object] = {f"key_{i}": key for key, i in rank.items()}
+    params["limit"] = MOST_LISTENERS + 1
+    found = session.execute(sql.listeners_statement(len(rank)), params).fetchall()
+    if len(found) > MOST_LISTENERS:
+        return None
+    matched: dict[str, str] = {}
+    for run_id, key, *_ in found:
+        if run_id not in matched or rank[key] < rank[matched[run_id]]:
+            matched[run_id] = key
+    return sorted(matched.items()), {row[0]: row[2:] for row in found}
 
 
 def next_event(session: Session, run_id: str, keys: Sequence[str], *, since: float) -> StoredEvent | None:

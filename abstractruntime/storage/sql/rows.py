@@ -15,6 +15,7 @@ from .driver import Session
 from .statements import LOAD, Statement
 
 __all__ = [
+    "checkpoint_of",
     "decode_run",
     "load",
     "record_row",
@@ -74,10 +75,15 @@ def wait_keys(run: RunState) -> list[str]:
 def load(session: Session, run_id: str, statement: Statement = LOAD) -> Checkpoint | None:
     """The stored checkpoint, or ``None``."""
     row = session.execute(statement, {"run_id": run_id}).fetchone()
-    return None if row is None else _checkpoint(run_id, row)
+    return None if row is None else checkpoint_of(run_id, row)
 
 
-def _checkpoint(run_id: str, row: Any) -> Checkpoint:
+def checkpoint_of(run_id: str, row: Any) -> Checkpoint:
+    """The checkpoint from the columns that `LOAD` selects.
+
+    Raises:
+        CorruptCheckpointError: it can't be decoded.
+    """
     run_json, version, ledger_seq, depth, step_json, attempts, redeliveries, task = row[:8]
     try:
         step = None if step_json is None else EffectStep.from_dict(decode(step_json))

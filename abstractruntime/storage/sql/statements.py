@@ -14,6 +14,7 @@ __all__ = [
     "Statement",
     "claim_due_statement",
     "commit_statement",
+    "listeners_statement",
     "next_event_statement",
     "statement",
     "waiting_on_statement",
@@ -59,6 +60,7 @@ FROM runs WHERE run_id = :run_id
 """
 LOAD = statement(_LOAD)
 LOAD_LOCKED = statement(_LOAD, postgresql=_LOAD + " FOR UPDATE")
+_LOADED = _LOAD.partition("FROM runs")[0].partition("SELECT")[2]
 
 INSERT_RUN = statement("""
 INSERT INTO runs (run_id, workflow_id, status, wait_reason, wait_until, wait_key, parent_run_id, actor_id,
@@ -248,13 +250,29 @@ ON CONFLICT (run_id, wait_key) DO UPDATE SET seq = excluded.seq WHERE event_curs
 @lru_cache(maxsize=64)
 def waiting_on_statement(keys: int) -> Statement:
     """Runs that wait for an event under one of ``key_0 .. key_n``, alone or among several keys."""
+    return statement(_waiting_on(keys))
+
+
+def _waiting_on(keys: int) -> str:
     names = ", ".join(f":key_{i}" for i in range(keys))
-    return statement(f"""
+    return f"""
 SELECT run_id, wait_key FROM runs
 WHERE wait_reason = 'event' AND status = 'waiting' AND wait_key IN ({names})
 UNION
 SELECT k.run_id, k.wait_key FROM wait_keys k JOIN runs ON runs.run_id = k.run_id
 WHERE k.wait_key IN ({names}) AND runs.wait_reason = 'event' AND runs.status = 'waiting'
+"""
+
+
+@lru_cache(maxsize=64)
+def listeners_statement(keys: int) -> Statement:
+    """PostgreSQL: the first ``:limit`` of them by run id, loaded and locked as `LOAD_LOCKED` does."""
+    return statement(f"""
+WITH found AS MATERIALIZED ({_waiting_on(keys)} ORDER BY 1, 2 LIMIT :limit)
+SELECT runs.run_id, found.wait_key AS matched, {_LOADED}
+FROM found JOIN runs ON runs.run_id = found.run_id
+WHERE runs.wait_reason = 'event' AND runs.status = 'waiting'
+ORDER BY runs.run_id FOR UPDATE OF runs
 """)
 
 

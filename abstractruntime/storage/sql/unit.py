@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Any
 
 from abstractruntime.core.models import RunState
 
@@ -15,7 +16,7 @@ from . import statements as sql
 from .commit import set_wait_tables, write_run
 from .driver import Session
 from .engine import Database
-from .rows import load, run_columns
+from .rows import checkpoint_of, load, run_columns
 from .slots import SqlSlots
 
 __all__ = ["SqlUnit", "UnitContext"]
@@ -24,11 +25,13 @@ __all__ = ["SqlUnit", "UnitContext"]
 class SqlUnit:
     """The statements of one unit, on whatever transaction the session is in. See `checkpoints.Unit`."""
 
-    __slots__ = ("_now", "_session")
+    __slots__ = ("_locked", "_now", "_session")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._now: float | None = None
+        # Rows that this unit has locked and not written: nobody else can change them meanwhile.
+        self._locked: dict[str, Any] = {}
 
     @property
     def now(self) -> float:
@@ -37,12 +40,17 @@ class SqlUnit:
         return self._now
 
     def load(self, run_id: str) -> Checkpoint | None:
-        checkpoint = load(self._session, run_id, sql.LOAD_LOCKED)
+        row = self._locked.pop(run_id, None)
+        if row is None:
+            checkpoint = load(self._session, run_id, sql.LOAD_LOCKED)
+        else:
+            checkpoint = checkpoint_of(run_id, row)
         if checkpoint is not None and self._now is None:
             self._now = checkpoint.now
         return checkpoint
 
     def write(self, write: Write) -> Written:
+        self._locked.pop(write.run.run_id, None)
         return write_run(self._session, write)
 
     def insert(
@@ -69,6 +77,7 @@ class SqlUnit:
 
     @property
     def slots(self) -> SqlSlots:
+        self._locked = {}  # what follows may write runs, too
         return SqlSlots(self._session)
 
     def lock_keys(self, keys: Iterable[str]) -> None:
@@ -78,6 +87,12 @@ class SqlUnit:
         return inbox.add_event(self._session, event)
 
     def waiting_on(self, keys: Iterable[str]) -> list[tuple[str, str]]:
+        keys = list(keys)
+        if self._session.dialect.name == "postgresql":
+            found = inbox.listeners(self._session, keys)
+            if found is not None:
+                matched, self._locked = found
+                return matched
         return inbox.waiting_on(self._session, keys)
 
     def next_event(self, run_id: str, keys: Sequence[str], *, since: float) -> StoredEvent | None:
