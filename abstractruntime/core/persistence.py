@@ -110,7 +110,8 @@ class Persistence:
 
     def with_traces(self, run: RunState) -> RunState:
         """The run with its node traces served from the ledger."""
-        attach_traces(run, lambda: self.ledger_store.list(run.run_id))
+        run_id = run.run_id  # the view is part of the run: holding on to it would make it a cycle
+        attach_traces(run, lambda: self.ledger_store.list(run_id))
         return run
 
     def renew_traces(self, run: RunState) -> None:
@@ -127,6 +128,17 @@ class Persistence:
         version = self._version(run_id)  # first: a write in between makes this version look old, not new
         run = self.load(run_id)
         return _seen(run, version)
+
+    def current(self, seen: Seen) -> Seen:
+        """`see` again, which costs no load if the store can tell that the run is still the one seen.
+
+        Raises:
+            UnknownRunError: it is gone.
+        """
+        run_id = seen.run.run_id
+        if seen.version is not None and self._version(run_id) == seen.version:
+            return seen
+        return self.see(run_id)
 
     def _version(self, run_id: str) -> object:
         return None if self._version_of is None else self._version_of(run_id)
