@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from .models import Effect, EffectType, RunState
+from .quick_json import quick_encode
 from .step_stamp import step_stamp
 
 __all__ = [
@@ -29,9 +30,8 @@ _KEY_LENGTH = 32
 _CALL_ID_FIELDS = frozenset({"call_id", "id", "runtime_call_id", "model_call_id", "idempotency_key"})
 _MAX_EXPONENT = 1023  # 2.0**1024 is no float any more; the cap on the delay is far below either way.
 
-# One encoder for all keys: json.dumps would build a new one on each call. A set default= would make keys out
-# of values that no store can hold, so there is none.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+# A set default= would make keys out of values that no store can hold, so there is none.
+_encode = quick_encode(json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True))
 
 
 @runtime_checkable
@@ -73,7 +73,7 @@ class DefaultEffectPolicy:
 
     def max_attempts(self, effect: Effect) -> int:
         """The number for the effect's type, else the default."""
-        return (self.effect_max_attempts or {}).get(effect.type.value, self.default_max_attempts)
+        return (self.effect_max_attempts or {}).get(effect.type._value_, self.default_max_attempts)
 
     def backoff_seconds(self, *, effect: Effect, attempt: int) -> float:
         """``base * 2**(attempt-1)`` seconds, at most the configured maximum."""
@@ -152,12 +152,12 @@ def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str
     Raises:
         TypeError, ValueError: JSON can't encode the payload (a foreign type, a cycle).
     """
-    text = _ENCODER.encode(
+    text = _encode(
         {
-            "run_id": run_id,
-            "node_id": node_id,
-            "effect_type": effect.type.value,
             "effect_payload": _normalised_payload(effect),
+            "effect_type": effect.type._value_,  # `value` runs two Python functions
+            "node_id": node_id,
+            "run_id": run_id,
         }
     )
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:_KEY_LENGTH]
