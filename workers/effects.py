@@ -17,7 +17,7 @@ from time import monotonic, sleep
 from abstractruntime.app import App, EffectBinding
 from abstractruntime.core import faults
 from abstractruntime.core.control import hold, is_paused
-from abstractruntime.core.effect_context import EffectContext, carrying_out
+from abstractruntime.core.effect_context import EffectContext, carry_out
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
@@ -196,8 +196,10 @@ class EffectRunner:
         context = EffectContext(
             held.run.run_id, step.key, step.attempt, heartbeat.is_unwanted, self._artifacts.open
         )
-        with heartbeat.beating(quick=binding.quick), carrying_out(context):
-            return invoke(binding.handler, held.run, _private(step.effect), step.next_node)
+        with heartbeat.beating(quick=binding.quick):
+            return carry_out(
+                context, invoke, binding.handler, held.run, _private(step.effect), step.next_node
+            )
 
     # -- the outcome ----------------------------------------------------------------------------
 

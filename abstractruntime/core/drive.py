@@ -12,7 +12,7 @@ from typing import Any
 from . import records, transition
 from .control import backed_off, goes_on, is_controlled
 from .copies import copied
-from .effect_context import EffectContext, carrying_out
+from .effect_context import EffectContext, carry_out
 from .effect_step import EffectStep
 from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
@@ -284,8 +284,7 @@ class Drive:
             context = EffectContext(
                 run.run_id, step.key, step.attempt, self._is_cancelled, self._host.open_artifacts
             )
-            with carrying_out(context):
-                return invoke(handler, run, _private(effect), step.next_node)
+            return carry_out(context, invoke, handler, run, _private(effect), step.next_node)
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
             return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")

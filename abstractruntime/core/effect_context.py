@@ -6,20 +6,22 @@ stays the contract's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["EffectContext", "carrying_out", "current_effect"]
+__all__ = ["EffectContext", "carry_out", "current_effect"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)  # see `models.Effect` for why
 class EffectContext:
     """The attempt a handler carries out.
 
@@ -37,6 +39,21 @@ class EffectContext:
     attempt: int = 1
     cancelled: Callable[[], bool] = _never
     open_artifacts: Callable[[], Any] | None = None
+
+    def __init__(
+        self,
+        run_id: str,
+        idempotency_key: str,
+        attempt: int = 1,
+        cancelled: Callable[[], bool] = _never,
+        open_artifacts: Callable[[], Any] | None = None,
+    ) -> None:
+        own = self.__dict__
+        own["run_id"] = run_id
+        own["idempotency_key"] = idempotency_key
+        own["attempt"] = attempt
+        own["cancelled"] = cancelled
+        own["open_artifacts"] = open_artifacts
 
     @property
     def artifacts(self) -> Any:
@@ -65,11 +82,10 @@ def current_effect() -> EffectContext:
     return context
 
 
-@contextmanager
-def carrying_out(context: EffectContext) -> Iterator[None]:
-    """Make ``context`` the current one; drivers wrap handler calls in it."""
+def carry_out(context: EffectContext, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call(...)`` with ``context`` as the current one; drivers call handlers through it."""
     token = _current.set(context)
     try:
-        yield
+        return call(*args, **kwargs)
     finally:
         _current.reset(token)
