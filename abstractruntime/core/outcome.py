@@ -12,7 +12,7 @@ from .models import Effect, RunState, WaitState
 __all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "invoke"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)  # see `Effect` for why
 class EffectOutcome:
     """How an effect ended: ``completed`` (result), ``waiting`` (wait) or ``failed`` (error)."""
 
@@ -21,10 +21,23 @@ class EffectOutcome:
     wait: WaitState | None = None
     error: str | None = None
 
+    def __init__(
+        self,
+        status: str,
+        result: dict[str, Any] | None = None,
+        wait: WaitState | None = None,
+        error: str | None = None,
+    ) -> None:
+        own = self.__dict__
+        own["status"] = status
+        own["result"] = result
+        own["wait"] = wait
+        own["error"] = error
+
     @classmethod
     def completed(cls, result: dict[str, Any] | None = None) -> EffectOutcome:
         """The effect is done."""
-        return cls(status="completed", result=result)
+        return cls("completed", result)
 
     @classmethod
     def waiting(cls, wait: WaitState) -> EffectOutcome:
@@ -90,13 +103,13 @@ def invoke(handler: BoundHandler, run: RunState, effect: Effect, default_next: s
         outcome = handler(run, effect, default_next)
     except Exception as exc:
         return EffectOutcome.failed(f"Effect handler raised exception: {exc}")
+    if type(outcome) is EffectOutcome and outcome.status == "completed":
+        return outcome  # nearly always
     return _well_formed(outcome)
 
 
 def _well_formed(outcome: object) -> EffectOutcome:
     """Objects with the fields of an `EffectOutcome` are accepted; an unknown status is a failure."""
-    if type(outcome) is EffectOutcome and outcome.status == "completed":
-        return outcome  # nearly always
     status = getattr(outcome, "status", None)
     if status is None:
         return EffectOutcome.failed(
