@@ -157,7 +157,12 @@ class Derived(dict[str, Any]):
 def without_derived(vars: dict[str, Any]) -> dict[str, Any]:
     """``vars`` as it may be stored: the same object, or a shallow copy without what is computed."""
     runtime = vars.get("_runtime")
-    if type(runtime) is not dict or not any(type(value) is Derived for value in runtime.values()):
+    if type(runtime) is not dict:
         return vars
-    kept = {key: value.stored if type(value) is Derived else value for key, value in runtime.items()}
-    return {**vars, "_runtime": kept}
+    kept = None
+    for key, value in runtime.items():
+        if type(value) is Derived:
+            if kept is None:
+                kept = runtime.copy()
+            kept[key] = value.stored
+    return vars if kept is None else {**vars, "_runtime": kept}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from abstractruntime.core.copies import copied
 from abstractruntime.core.derived import without_derived
@@ -15,6 +15,8 @@ from .json_text import encode
 
 __all__ = ["copy_run", "storable_run", "storable_value"]
 
+T = TypeVar("T")
+
 
 def copy_run(run: RunState) -> RunState:
     """The run and nothing shared with it."""
@@ -22,16 +24,18 @@ def copy_run(run: RunState) -> RunState:
     return _with(run, copied(run.vars), _copy_output(run.output), wait)
 
 
-def storable_value(value: Any, what: Callable[[], str]) -> Any:
-    """`copied` of what the durable stores would take; ``what()`` names it in errors.
+def storable_value(value: Any, name: Callable[[T], str], owner: T) -> Any:
+    """`copied` of what the durable stores would take; ``name(owner)`` names it in errors.
 
     Raises:
         TypeError, InvalidInputError: it holds something that has no JSON form.
     """
+    if type(value) in _SCALARS:
+        return value
     try:
-        return value if type(value) in _SCALARS else _copy_plain(value)
+        return _copy_plain(value)
     except (_NotPlainError, RecursionError):
-        encode(value, what())
+        encode(value, name(owner))
         return copied(value)
 
 
@@ -45,12 +49,15 @@ def storable_run(run: RunState) -> RunState:
         TypeError, InvalidInputError: another part holds something that has no JSON form.
     """
 
-    def what() -> str:
-        return f"run '{run.run_id}'"
+    vars = storable_value(without_derived(run.vars), _name, run)
+    wait = run.waiting
+    if wait is not None:
+        wait = _copy_wait(wait, lambda value: storable_value(value, _name, run))
+    return _with(run, vars, None if run.output is None else _copy_output(run.output), wait)
 
-    vars = without_derived(run.vars)
-    wait = None if run.waiting is None else _copy_wait(run.waiting, lambda value: storable_value(value, what))
-    return _with(run, storable_value(vars, what), _copy_output(run.output), wait)
+
+def _name(run: RunState) -> str:
+    return f"run '{run.run_id}'"
 
 
 def _copy_output(output: Any) -> Any:
@@ -71,11 +78,12 @@ def _copy_plain(value: Any) -> Any:
     """Checks and copies in one pass, which costs less than encoding for the check alone."""
     kind = type(value)
     if kind is dict:
-        kept = {}
+        kept = value.copy()  # at once, and then only what is not a scalar
         for key, item in value.items():
             if type(key) is not str:
                 raise _NotPlainError
-            kept[key] = item if type(item) in _SCALARS else _copy_plain(item)
+            if type(item) not in _SCALARS:
+                kept[key] = _copy_plain(item)
         return kept
     if kind is list:
         return [item if type(item) in _SCALARS else _copy_plain(item) for item in value]

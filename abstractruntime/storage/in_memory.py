@@ -79,8 +79,9 @@ class InMemoryRunStore(RunStore):
 
     def version_of(self, run_id: str) -> int:
         """Grows with every save of the run; 0 when it is unknown."""
-        with self._lock:
-            return self._versions.get(run_id, 0)
+        # No lock for a single look-up. A save puts the run first and its version second, so the version found
+        # is never newer than the run that a `load` after it finds.
+        return self._versions.get(run_id, 0)
 
     def delete(self, run_id: str, *, force: bool = False) -> bool:
         """See `run_trees.PurgeableRunStore.delete`."""
@@ -213,14 +214,10 @@ class InMemoryLedgerStore(LedgerStore):
         Raises:
             TypeError, InvalidInputError: it holds something that has no JSON form.
         """
-
-        def what() -> str:
-            return f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
-
         # As `StepRecord.to_dict`, but the status stays a member of its enum, as this store's readers know it.
         kept = {**record.__dict__}
-        kept["effect"] = storable_value(record.effect, what)
-        kept["result"] = storable_value(record.result, what)
+        kept["effect"] = storable_value(record.effect, _name, record)
+        kept["result"] = storable_value(record.result, _name, record)
         key = record.idempotency_key
         with self._lock:
             self._records.setdefault(record.run_id, []).append(kept)
@@ -279,6 +276,9 @@ class InMemoryLedgerStore(LedgerStore):
     def find_completed(self, run_id: str, key: str) -> PriorResult | None:
         """The result of the first COMPLETED record with this idempotency key. Cost does not grow with the
         ledger."""
-        with self._lock:
-            record = self._completed.get((run_id, key))
+        record = self._completed.get((run_id, key))  # a single look-up needs no lock
         return None if record is None else PriorResult(copied(record["result"]))
+
+
+def _name(record: StepRecord) -> str:
+    return f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
