@@ -115,7 +115,8 @@ class Persistence:
 
     def renew_traces(self, run: RunState) -> None:
         """After a step: what was read of the run's node traces is out of date."""
-        renew_traces(run, lambda: self.ledger_store.list(run.run_id))
+        if not renew_traces(run):
+            self.with_traces(run)
 
     def see(self, run_id: str) -> Seen:
         """The stored run and its version.
@@ -137,8 +138,9 @@ class Persistence:
         follows will say what is wrong.
         """
         run = seen.run
+        version_of, version = self._version_of, seen.version
         try:
-            if seen.version is not None and self._version(run.run_id) == seen.version:
+            if version_of is not None and version is not None and version_of(run.run_id) == version:
                 return None
             stored = self.run_store.load(run.run_id)
         except Exception:
@@ -223,7 +225,7 @@ class Persistence:
         ``driver`` has given it back: whoever makes it go on later finds it free.
         """
         is_recorded = False
-        if outcome is not None and self._is_watched():
+        if outcome is not None and self._atomic is not None and self._is_watched():
             self.ledger_store.append(outcome)
             outcome = None
         try:
@@ -247,7 +249,8 @@ class Persistence:
         version = self._save(seen, made)
         if version is None:
             return self._refreshed(seen, driver)
-        self._close(made)
+        if made.closing:
+            self._close(made)
         if held.writes != writes:  # somebody who saw the save or a record of it wrote the run
             return self._refreshed(seen, driver)
         held.writes += 1
@@ -282,8 +285,6 @@ class Persistence:
         """Whether somebody wrote over ``save`` or ``append``. Where that breaks off, or looks at the store,
         between a step's two writes, the outcome is in the ledger for good, as in `spec/02 §9`; else one
         transaction writes both."""
-        if self._atomic is None:
-            return False
         runs, ledger = self.run_store, self.ledger_store
         return has_own(runs, "save", beside="atomic") or has_own(ledger, "append", beside="atomic")
 

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Lock, RLock
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 __all__ = ["RunLocks", "Writing", "alone", "locks_of"]
 
@@ -27,29 +27,25 @@ class Drivers(Protocol):
 
 
 class Writing:
-    """The write lock of one run; holds it while used as a context. Reentrant.
+    """The write lock of one run; holds it while used as a context. Reentrant. Lives while somebody knows it.
 
     Attributes:
         writes: how often the run was written under it; grows when somebody writes from inside, for example a
             ledger subscriber that cancels the run at the sight of a record.
     """
 
-    __slots__ = ("_locks", "_run_id", "lock", "users", "writes")
+    __slots__ = ("__weakref__", "lock", "writes")
 
-    def __init__(self, locks: RunLocks, run_id: str) -> None:
-        self._locks = locks
-        self._run_id = run_id
+    def __init__(self) -> None:
         self.lock = RLock()
-        self.users = 0
         self.writes = 0
 
     def __enter__(self) -> Writing:
         self.lock.acquire()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.lock.release()
-        self._locks.release(self._run_id, self)
 
 
 class RunLocks:
@@ -62,41 +58,38 @@ class RunLocks:
     def __init__(self, drivers: Drivers | None = None) -> None:
         self._guard = Lock()
         self._outer = drivers
-        self._writers: dict[str, Writing] = {}
-        self._drivers: dict[str, object] = {}
+        self._writers: WeakValueDictionary[str, Writing] = WeakValueDictionary()
+        self._drivers: dict[str, tuple[object, Writing]] = {}
 
     def writing(self, run_id: str) -> Writing:
-        """The lock to enter (once) for a write of this run. One per run, so that a ledger subscriber may act
-        on another run from inside."""
-        with self._guard:
+        """The lock to enter for a write of this run. One per run, so that a ledger subscriber may act on
+        another run from inside."""
+        held = self._writers.get(run_id)
+        if held is not None:
+            return held
+        with self._guard:  # only one of two threads makes it
             held = self._writers.get(run_id)
             if held is None:
-                held = self._writers[run_id] = Writing(self, run_id)
-            held.users += 1
-        return held
-
-    def release(self, run_id: str, held: Writing) -> None:
-        """One user less; the last one takes the lock along."""
-        with self._guard:
-            held.users -= 1
-            if not held.users:
-                del self._writers[run_id]
+                held = self._writers[run_id] = Writing()
+            return held
 
     def take(self, run_id: str, driver: object) -> bool:
         """Make ``driver`` the one that drives the run; False if another does, here or in another process."""
+        writing = self.writing(run_id)
         with self._guard:
             known = self._drivers.get(run_id)
             if known is not None:
-                return known is driver
+                return known[0] is driver
             if self._outer is not None and not self._outer.take(run_id):
                 return False
-            self._drivers[run_id] = driver
+            self._drivers[run_id] = (driver, writing)  # with the lock: each step will want it
             return True
 
     def give_back(self, run_id: str, driver: object) -> None:
         """``driver`` does not drive the run any more; nothing happens if it did not."""
         with self._guard:
-            if driver is None or self._drivers.get(run_id) is not driver:
+            known = self._drivers.get(run_id)
+            if known is None or known[0] is not driver:
                 return
             del self._drivers[run_id]
             if self._outer is not None:

@@ -44,7 +44,9 @@ def empty_trace(node_id: str) -> dict[str, Any]:
 
 def mark_traced(run: RunState) -> None:
     """The run has taken an effect step: from now on its ``vars`` have a place for node traces."""
-    _runtime(run).setdefault(NODE_TRACES, {})
+    runtime = _runtime(run)
+    if NODE_TRACES not in runtime:
+        runtime[NODE_TRACES] = {}
 
 
 def mark_reused(run: RunState, node_id: str, ts: str, key: str) -> None:
@@ -81,14 +83,15 @@ def stored_traces(run: RunState) -> dict[str, Any]:
     return traces if isinstance(traces, dict) else {}
 
 
-def renew_traces(run: RunState, ledger: Callable[[], Iterable[Record]]) -> None:
-    """After a step: traces that somebody has read already are out of date."""
+def renew_traces(run: RunState) -> bool:
+    """After a step: traces that somebody has read already are out of date. False if there is no view of them
+    yet; then `attach_traces` makes it."""
     runtime = run.vars.get("_runtime")
     traces = runtime.get(NODE_TRACES) if isinstance(runtime, dict) else None
     if isinstance(traces, Derived):
         traces.refresh()
-    elif traces is not None:
-        attach_traces(run, ledger)
+        return True
+    return traces is None
 
 
 @dataclass(slots=True)
