@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import records, transition
-from .control import backed_off, goes_on, is_controlled
+from .control import backed_off, goes_on, is_paused
 from .copies import copied
 from .effect_context import EffectContext, carry_out
 from .effect_step import EffectStep
@@ -89,34 +89,34 @@ class Drive:
     def take_steps(self, max_steps: int) -> RunState:
         """Up to ``max_steps`` node executions, while the run is RUNNING."""
         for _ in range(max_steps):
-            if self.run.status is not RunStatus.RUNNING:
+            if self._seen.run.status is not RunStatus.RUNNING:
                 break
             self._step()
         return self.run
 
     def _step(self) -> None:
-        self._seen = self._host.stores.refresh(self._seen, self)
-        run = self.run
-        if run.status is not RunStatus.RUNNING or is_controlled(run):
+        host = self._host
+        seen = self._seen = host.stores.refresh(self._seen, self)
+        run = seen.run
+        if run.status is not RunStatus.RUNNING or is_paused(run):
             return
         try:
             node = self._workflow.get_node(run.current_node)
-            plan = checked_plan(node(run, self._host.context), run.current_node)
-            made = self._without_effect(run, plan)
+            plan = checked_plan(node(run, host.context), run.current_node)
+            effect = plan.effect if plan.complete_output is None else None
+            made = self._without_effect(run, plan) if effect is None else None
         except Exception as exc:
             self._note_node_error(exc)
             raise
-        if made is not None:
+        if effect is not None:
+            self._effect_step(run, plan, effect)
+        elif made is not None:
             self._commit(made)
-        elif plan.effect is not None:
-            self._effect_step(plan, plan.effect)
 
-    def _without_effect(self, run: RunState, plan: StepPlan) -> transition.Transition | None:
+    def _without_effect(self, run: RunState, plan: StepPlan) -> transition.Transition:
         env = self._host.environment
         if plan.complete_output is not None:
             return transition.completed_by_plan(run, plan, env)
-        if plan.effect is not None:
-            return None
         made = transition.advanced(run, plan, env)
         if self._host.hooks.record_transitions:
             change = {"from": run.current_node, "to": plan.next_node}
@@ -147,8 +147,8 @@ class Drive:
         else:
             self._commit(transition.failed(self.run, error, env, reasons=[record]))
 
-    def _effect_step(self, plan: StepPlan, effect: Effect) -> None:
-        step = begin_effect(self.run, plan, self._host.policy)
+    def _effect_step(self, run: RunState, plan: StepPlan, effect: Effect) -> None:
+        step = begin_effect(run, plan, self._host.policy)
         if isinstance(step, str):
             self._refuse(unencodable_step(plan, effect), step)
             return
@@ -159,12 +159,12 @@ class Drive:
         transform = self._host.hooks.payload_transformers.get(effect.type)
         if transform is not None:
             try:
-                payload = transform(self.run, deepcopy(step.effect.payload))
+                payload = transform(run, deepcopy(step.effect.payload))
             except Exception as exc:
                 self._refuse(step, f"Payload transformer raised exception: {exc}")
                 return
             step = replace(step, effect=replace(step.effect, payload=payload))
-        failure = self._lost_failure(step)
+        failure = self._lost_failure(step) if self._is_first_effect else None
         if failure is None:
             self._attempts(step)
         elif failure.attempt < step.max_attempts:
@@ -178,8 +178,8 @@ class Drive:
 
         Only the first effect of a drive can have one, and only an effect that is retried counts attempts.
         """
-        is_first, self._is_first_effect = self._is_first_effect, False
-        return self._reuse.failed(step.key) if is_first and step.max_attempts > 1 else None
+        self._is_first_effect = False
+        return self._reuse.failed(step.key) if step.max_attempts > 1 else None
 
     # -- attempts (spec/01 §5.6) ----------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class Drive:
     def _claim(self, step: EffectStep) -> EffectStep | None:
         """The attempt with its STARTED record in the ledger; ``None`` if it can't be recorded and so has
         ended."""
-        claimed, started = step.started(self.run, self._host.environment)
+        claimed, started = step.started(self._seen.run, self._host.environment)
         try:
             self._append(started)
         except (TypeError, ValueError):
@@ -223,7 +223,7 @@ class Drive:
     def _end_recorded(self, step: EffectStep, outcome: EffectOutcome) -> str | None:
         """End the step with this outcome and its record, in one write where the store can; or why the outcome
         can't be stored."""
-        record = transition.effect_record(self.run, step, outcome, self._host.environment)
+        record = transition.effect_record(self._seen.run, step, outcome, self._host.environment)
         try:
             self._end(step, outcome, record)
         except (TypeError, ValueError):
@@ -278,17 +278,17 @@ class Drive:
         return True
 
     def _execute(self, step: EffectStep) -> EffectOutcome:
-        run, effect = self.run, step.effect
-        handler = self._host.handlers.get(effect.type)
+        host, run, effect = self._host, self._seen.run, step.effect
+        handler = host.handlers.get(effect.type)
         if handler is not None:
             context = EffectContext(
-                run.run_id, step.key, step.attempt, self._is_cancelled, self._host.open_artifacts
+                run.run_id, step.key, step.attempt, self._is_cancelled, host.open_artifacts
             )
             return carry_out(context, invoke, handler, run, _private(effect), step.next_node)
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
             return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")
-        scope = self._host.scope(run, step)
+        scope = host.scope(run, step)
         return invoke(
             lambda state, asked, default_next: builtin(state, asked, default_next, scope),
             run,
@@ -313,21 +313,24 @@ class Drive:
         """``record``: the outcome's, if it is not in the ledger yet."""
 
         def made() -> transition.Transition:
-            own = outcome
-            if outcome.status == "completed" and not reused and step.effect.type in self._host.handlers:
-                # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
-                own = EffectOutcome.completed(copied(outcome.result))
-                if self._host.evidence is not None and step.effect.type is EffectType.TOOL_CALLS:
-                    self._keep_evidence(self._host.evidence, step, own)
-            return transition.effect_ended(self.run, step, own, self._host.environment, reused=reused)
+            host, run, kind = self._host, self._seen.run, step.effect.type
+            if reused or outcome.status != "completed" or kind not in host.handlers:
+                return transition.effect_ended(run, step, outcome, host.environment, reused=reused)
+            # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
+            result = copied(outcome.result)
+            if host.evidence is not None and kind is EffectType.TOOL_CALLS:
+                self._keep_evidence(host.evidence, step, result)
+            return transition.effect_completed(run, step, result, host.environment)
 
         self._commit_made(made, record)
 
-    def _keep_evidence(self, recorder: EvidenceRecorder, step: EffectStep, outcome: EffectOutcome) -> None:
+    def _keep_evidence(
+        self, recorder: EvidenceRecorder, step: EffectStep, result: dict[str, Any] | None
+    ) -> None:
         payload = step.effect.payload
         calls = payload.get("tool_calls") if isinstance(payload, dict) else None
         stores, env = self._host.stores, self._host.environment
-        capture_evidence(recorder, self.run, deepcopy(calls), outcome.result, env, stores.tally)
+        capture_evidence(recorder, self.run, deepcopy(calls), result, env, stores.tally)
 
     def _commit(self, made: transition.Transition) -> None:
         self._commit_made(lambda: made)

@@ -64,9 +64,9 @@ class RunLocks:
     def writing(self, run_id: str) -> Writing:
         """The lock to enter for a write of this run. One per run, so that a ledger subscriber may act on
         another run from inside."""
-        held = self._writers.get(run_id)
-        if held is not None:
-            return held
+        lease = self._drivers.get(run_id)
+        if lease is not None:
+            return lease[1]
         with self._guard:  # only one of two threads makes it
             held = self._writers.get(run_id)
             if held is None:

@@ -44,9 +44,9 @@ def empty_trace(node_id: str) -> dict[str, Any]:
 
 def mark_traced(run: RunState) -> None:
     """The run has taken an effect step: from now on its ``vars`` have a place for node traces."""
-    runtime = _runtime(run)
-    if NODE_TRACES not in runtime:
-        runtime[NODE_TRACES] = {}
+    runtime = run.vars.get("_runtime")
+    if not isinstance(runtime, dict) or NODE_TRACES not in runtime:
+        _runtime(run)[NODE_TRACES] = {}
 
 
 def mark_reused(run: RunState, node_id: str, ts: str, key: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "advanced",
     "changed",
     "completed_by_plan",
+    "effect_completed",
     "effect_ended",
     "effect_record",
     "failed",
@@ -105,18 +106,20 @@ def effect_ended(
     The attempt records are not part of it: the driver appends them as they happen. A failed outcome is
     final here: attempts are used up.
     """
-    mark_traced(run)
     if outcome.status == "completed":
-        return _effect_completed(run, step, outcome.result, env, reused=reused)
+        return effect_completed(run, step, outcome.result, env, reused=reused)
+    mark_traced(run)
     if outcome.status == "waiting" and outcome.wait is not None:
         return Transition(changed(run, env, status=RunStatus.WAITING, waiting=outcome.wait))
     last = outcome.error or "unknown error"
     return failed(run, f"Effect failed after {step.attempt} attempts: {last}", env)
 
 
-def _effect_completed(
-    run: RunState, step: EffectStep, result: dict[str, Any] | None, env: Environment, *, reused: bool
+def effect_completed(
+    run: RunState, step: EffectStep, result: dict[str, Any] | None, env: Environment, *, reused: bool = False
 ) -> Transition:
+    """`effect_ended` of a completed effect; ``result`` becomes the run's own."""
+    mark_traced(run)
     if reused:
         mark_reused(run, step.node_id, env.now_iso(), step.key)
     if step.effect.type is EffectType.LLM_CALL:

@@ -32,6 +32,8 @@ class InMemoryRunStore(RunStore):
         self._lock = RLock()
         self._runs: dict[str, RunState] = {}
         self._versions: dict[str, int] = {}
+        self._parked: set[str] = set()
+        """Who is in one of the three indexes below."""
         self._due: dict[str, str] = {}
         self._wakes: dict[str, DueRun] = {}
         self._waiting = WaitIndex()
@@ -56,19 +58,27 @@ class InMemoryRunStore(RunStore):
         run_id = kept.run_id
         self._runs[run_id] = kept
         version = self._versions[run_id] = self._versions.get(run_id, 0) + 1
-        if kept.waiting is not None or run_id in self._waiting:
-            self._waiting.put(run_id, event_keys_of(kept))
-        wakes = None if kept.waiting is None else wake_time(kept)
+        if run_id in self._parked:
+            self._unpark(run_id)
+        if kept.waiting is not None:
+            self._park(kept)
+        return version
+
+    def _park(self, kept: RunState) -> None:
+        run_id = kept.run_id
+        self._parked.add(run_id)
+        self._waiting.put(run_id, event_keys_of(kept))
+        wakes, until = wake_time(kept), due_time(kept)
         if wakes is not None:
             self._wakes[run_id] = DueRun(wakes, run_id, kept.workflow_id)
-        elif run_id in self._wakes:
-            del self._wakes[run_id]
-        until = None if kept.waiting is None else due_time(kept)
         if until is not None:
             self._due[run_id] = until
-        elif run_id in self._due:
-            del self._due[run_id]
-        return version
+
+    def _unpark(self, run_id: str) -> None:
+        self._parked.discard(run_id)
+        self._waiting.put(run_id, ())
+        self._wakes.pop(run_id, None)
+        self._due.pop(run_id, None)
 
     def load(self, run_id: str) -> RunState | None:
         """A copy of the run, or ``None``."""
@@ -92,8 +102,7 @@ class InMemoryRunStore(RunStore):
             if not force:
                 check_ended(run_id, run.status)
             del self._runs[run_id], self._versions[run_id]
-            self._due.pop(run_id, None)
-            self._waiting.put(run_id, ())
+            self._unpark(run_id)
         return True
 
     def list_oldest_roots(
