@@ -103,6 +103,12 @@ def test_what_goes_on_is_not_due_any_more(store: Any) -> None:
     assert due(store) == []
 
 
+def test_a_run_that_was_deleted_is_not_due(store: Any) -> None:
+    store.save(waits("r", "2026-01-01T01:00:00+00:00", WaitReason.EVENT))
+    assert store.delete("r", force=True)
+    assert due(store) == []
+
+
 def test_another_store_over_the_same_files_knows(tmp_path: Path) -> None:
     JsonFileRunStore(tmp_path).save(waits("r", "2026-01-01T01:00:00+00:00", WaitReason.EVENT))
     again = JsonFileRunStore(tmp_path)
