@@ -128,6 +128,17 @@ class Persistence:
         run = self.load(run_id)
         return _seen(run, version)
 
+    def current(self, seen: Seen) -> Seen:
+        """`see` again, which costs no load if the store can tell that the run is still the one seen.
+
+        Raises:
+            UnknownRunError: it is gone.
+        """
+        run_id = seen.run.run_id
+        if seen.version is not None and self._version(run_id) == seen.version:
+            return seen
+        return self.see(run_id)
+
     def _version(self, run_id: str) -> object:
         return None if self._version_of is None else self._version_of(run_id)
 

@@ -226,14 +226,14 @@ class Runtime(Inspection):
         Decided under the run's lock: whoever makes a run go on (resume, unpause) and ticks it then finds it
         driven only by somebody who has seen that.
         """
-        run = self._stores.load(run_id)
-        _check_workflow(run, workflow)
-        if not self._can_go_on(run):
-            return run
+        seen = self._stores.see(run_id)
+        _check_workflow(seen.run, workflow)
+        if not self._can_go_on(seen.run):
+            return seen.run
         drive: Drive | None = None
         try:
             with self._stores.writing(run_id):
-                seen = self._stores.see(run_id)
+                seen = self._stores.current(seen)
                 drive = Drive(self._host(), workflow, seen)
                 if not self._can_go_on(seen.run) or not self._stores.locks.take(run_id, drive):
                     return seen.run
