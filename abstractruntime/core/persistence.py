@@ -110,7 +110,8 @@ class Persistence:
 
     def with_traces(self, run: RunState) -> RunState:
         """The run with its node traces served from the ledger."""
-        attach_traces(run, lambda: self.ledger_store.list(run.run_id))
+        run_id = run.run_id  # the view is part of the run: holding on to it would make it a cycle
+        attach_traces(run, lambda: self.ledger_store.list(run_id))
         return run
 
     def renew_traces(self, run: RunState) -> None:
