@@ -62,13 +62,12 @@ class EffectStep:
         if self.step_id is None or self.started_at is None:
             raise RuntimeError(f"effect step of node '{self.node_id}' has not been started")
         effect = self.effect
-        kind = effect.type._value_  # `value` runs two Python functions
         return StepRecord(
             run.run_id,
             self.step_id,
             self.node_id,
             StepStatus.STARTED,
-            {"type": kind, "payload": effect.payload, "result_key": effect.result_key},
+            {"type": effect.type._value_, "payload": effect.payload, "result_key": effect.result_key},
             None,
             None,
             self.started_at,

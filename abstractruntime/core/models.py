@@ -116,6 +116,9 @@ _FRESH: dict[str, Any] = {}
 """Stands for "a new dict" where an `Effect` is made without payload."""
 
 
+# Several times per step an enum is asked for its value: ``_value_`` is the attribute behind ``value``, which
+# runs two Python functions to read it.
+#
 # Effect, StepPlan and EffectOutcome are made in every step. The ``__init__`` frozen dataclasses are given
 # sets each field through ``object.__setattr__``; writing into the new object's own ``__dict__`` does the same
 # for half the price. For everybody else they are frozen.
@@ -199,7 +202,7 @@ class WaitState:
     def to_dict(self) -> dict[str, Any]:
         """The nine fields in stored order, ``reason`` as its value (`spec/01 §2.6`)."""
         return {
-            "reason": self.reason.value,
+            "reason": self.reason._value_,
             "wait_key": self.wait_key,
             "until": self.until,
             "resume_to_node": self.resume_to_node,
@@ -289,7 +292,7 @@ class RunState:
         return {
             "run_id": self.run_id,
             "workflow_id": self.workflow_id,
-            "status": self.status.value,
+            "status": self.status._value_,
             "current_node": self.current_node,
             "vars": without_derived(self.vars),
             "waiting": None if self.waiting is None else self.waiting.to_dict(),
@@ -407,7 +410,7 @@ class StepRecord:
             "run_id": self.run_id,
             "step_id": self.step_id,
             "node_id": self.node_id,
-            "status": self.status.value,
+            "status": self.status._value_,
             "effect": self.effect,
             "result": self.result,
             "error": self.error,

@@ -14,5 +14,8 @@ def has_own(store: object, name: str, beside: str) -> bool:
     """
     if name in getattr(store, "__dict__", ()):
         return True
-    owner = next((kind for kind in type(store).__mro__ if beside in kind.__dict__), None)
-    return owner is not None and getattr(type(store), name, None) is not getattr(owner, name, None)
+    kind = type(store)
+    for owner in kind.__mro__:
+        if beside in owner.__dict__:
+            return getattr(kind, name, None) is not getattr(owner, name, None)
+    return False

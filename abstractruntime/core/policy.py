@@ -155,7 +155,7 @@ def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str
     text = _encode(
         {
             "effect_payload": _normalised_payload(effect),
-            "effect_type": effect.type._value_,  # `value` runs two Python functions
+            "effect_type": effect.type._value_,
             "node_id": node_id,
             "run_id": run_id,
         }
