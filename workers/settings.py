@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     )
     broker_url: str | None = Field(default=None, description="a kombu URL; default: redis_url")
     broker_visibility_timeout: Seconds = Field(
-        default=900.0, description="Redis only: after this long an unacknowledged message comes back"
+        default=900.0,
+        description="Redis only: after this long a message for later comes back, if not acknowledged",
     )
     prefix: str = Field(
         default="abstractruntime", pattern=r"^[A-Za-z0-9_.-]+$", description="of queue and channel names"
