@@ -1,5 +1,5 @@
-"""Every weakness that the contract lists (`spec/01 §19`, `spec/02 §15`) has a test that fails on it; those of
-`spec/03 §18` and `spec/04 §16` as far as their parts are built.
+"""Every weakness that the contract lists (`spec/01 §19`, `spec/02 §15`, `spec/04 §16`) has a test that fails
+on it; those of `spec/03 §18` as far as their parts are built.
 
 A test says which: ``@pytest.mark.weakness("spec/02 D-1")``. The markers are read from the source, so this
 holds whatever part of the suite is run.
@@ -15,17 +15,16 @@ TESTS = Path(__file__).parents[1]
 
 _STORAGE = {"D": 11, "S": 14, "U": 7, "P": 9}
 _KERNEL = 23
+_ABSTRACTCORE = 30
 
 ROWS = frozenset(
     {f"spec/02 {letter}-{number}" for letter, last in _STORAGE.items() for number in range(1, last + 1)}
     | {"spec/02 D-4a"}
     | {f"spec/01 §19.{number}" for number in range(1, _KERNEL + 1)}
+    | {f"spec/04 §16.{number}" for number in range(1, _ABSTRACTCORE + 1)}
 )
 
-UNDER_WAY = frozenset(
-    {f"spec/03 §18.{number}" for number in range(1, 32)}
-    | {f"spec/04 §16.{number}" for number in range(1, 31)}
-)
+UNDER_WAY = frozenset(f"spec/03 §18.{number}" for number in range(1, 32))
 """Rows of parts that are not complete; they may have tests."""
 
 EXCEPTIONS: dict[str, str] = {}
