@@ -42,7 +42,7 @@ def test_a_sound_deployment(command: Command, bus: redis.Redis) -> None:
         result = command("doctor")
     assert result.exit_code == 0, result.output
     assert "bad" not in result.output
-    for part in (f"App 'cli-tests' ({APP}): 4 workflow(s)", "schema revision", "runs: none yet", "Valkey"):
+    for part in (f"App 'cli-tests' ({APP}): 5 workflow(s)", "schema revision", "runs: none yet", "Valkey"):
         assert part in result.output
     assert "queues: abstractruntime.ticks 0, abstractruntime.effects 0" in result.output
     assert "a resumer listens" in result.output
