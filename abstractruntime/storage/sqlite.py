@@ -52,7 +52,6 @@ class SqliteDatabase:
         migrate.upgrade(self.database)
         with self.database.transaction() as session:
             session.execute(sql.REPAIR_HEADS)
-            session.execute(sql.REPAIR_LEDGER_SEQ)
         self._lock = threading.Lock()
         self._connections: dict[int, sqlite3.Connection] = {}
 

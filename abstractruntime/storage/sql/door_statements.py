@@ -85,12 +85,17 @@ _RUN_STATUS = "SELECT status FROM runs WHERE run_id = :run_id"
 RUN_STATUS = statement(_RUN_STATUS, postgresql=_RUN_STATUS + " FOR UPDATE")
 RUN_VERSION = statement("SELECT version FROM runs WHERE run_id = :run_id")
 
-# SQLite: the head allocates; the record and runs.ledger_seq follow in the same transaction.
-NEXT_HEAD = statement("""
-INSERT INTO ledger_heads (run_id, last_seq) VALUES (:run_id, 1)
-ON CONFLICT (run_id) DO UPDATE SET last_seq = last_seq + 1 RETURNING last_seq
+# SQLite: the record comes after the head, which follows in the same transaction.
+NEXT_SEQ = statement("SELECT COALESCE((SELECT last_seq FROM ledger_heads WHERE run_id = :run_id), 0) + 1")
+APPEND_AFTER_HEAD = statement("""
+INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
+VALUES (:run_id, COALESCE((SELECT last_seq FROM ledger_heads WHERE run_id = :run_id), 0) + 1, :json, :status,
+        :key)
 """)
-SET_LEDGER_SEQ = statement("UPDATE runs SET ledger_seq = :seq WHERE run_id = :run_id")
+MOVE_HEAD = statement("""
+INSERT INTO ledger_heads (run_id, last_seq) VALUES (:run_id, 1)
+ON CONFLICT (run_id) DO UPDATE SET last_seq = last_seq + 1
+""")
 # PostgreSQL, in one statement: the run's row allocates; a ledger without a run has a head of its own.
 APPEND = statement(
     "",
@@ -139,8 +144,4 @@ INSERT INTO ledger_heads (run_id, last_seq)
 SELECT run_id, (SELECT max(seq) FROM ledger WHERE ledger.run_id = known.run_id) FROM known
 WHERE run_id IS NOT NULL
 ON CONFLICT (run_id) DO UPDATE SET last_seq = excluded.last_seq WHERE excluded.last_seq > last_seq
-""")
-REPAIR_LEDGER_SEQ = statement("""
-UPDATE runs SET ledger_seq = (SELECT last_seq FROM ledger_heads h WHERE h.run_id = runs.run_id)
-WHERE ledger_seq < COALESCE((SELECT last_seq FROM ledger_heads h WHERE h.run_id = runs.run_id), 0)
 """)

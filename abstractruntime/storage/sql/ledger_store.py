@@ -19,7 +19,7 @@ from . import deletion
 from . import door_statements as sql
 from .engine import Database
 from .rows import record_row
-from .statements import INSERT_RECORD, LEDGER_AFTER
+from .statements import LEDGER_AFTER
 
 __all__ = ["SqlLedgerStore"]
 
@@ -74,16 +74,15 @@ class SqlLedgerStore(LedgerStore):
             self._append_sqlite(params)
 
     def _append_sqlite(self, params: dict[str, str | None]) -> None:
-        run_id = params["run_id"]
         with self._database.transaction() as session:
-            seq = session.execute(sql.NEXT_HEAD, {"run_id": run_id}).fetchall()[0][0]
             try:
-                session.execute(INSERT_RECORD, {**params, "seq": seq})
+                session.execute(sql.APPEND_AFTER_HEAD, params)
             except self._database.dialect.integrity_error as exc:
-                where = f"(run_id='{run_id}', seq={seq}, db={self._database.url.database})"
+                seq = session.execute(sql.NEXT_SEQ, params).fetchone()[0]
+                where = f"(run_id='{params['run_id']}', seq={seq}, db={self._database.url.database})"
                 logger.error("ledger append refused, the head is damaged: %s %s", exc, where)
                 raise self._database.dialect.integrity_error(f"{exc} {where}") from exc
-            session.execute(sql.SET_LEDGER_SEQ, {"run_id": run_id, "seq": seq})
+            session.execute(sql.MOVE_HEAD, params)
 
     def list(self, run_id: str) -> RecordDicts:
         """The run's records by position. Damaged rows are left out and reported in the log."""

@@ -1,7 +1,8 @@
 """Every SQL statement of the run store, named, in both dialects.
 
-Written once with ``:name`` parameters; ``{now}`` stands for the database's clock in epoch seconds. The
-compare-and-swap (`commit_statement`, `UPDATE_RUN`) is the hot path.
+Written once with ``:name`` parameters; ``{now}`` stands for the database's clock in epoch seconds,
+``{ledger_seq}`` for the position of the last ledger record of run ``:run_id``. The compare-and-swap
+(`commit_statement`, `UPDATE_RUN`) is the hot path.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ _NOW = {
     "sqlite": "((julianday('now')-2440587.5)*86400.0)",
     "postgresql": "extract(epoch from clock_timestamp())::float8",
 }
+# On SQLite `ledger_heads` has it, also of a run with a row: an append need not rewrite the row with its
+# state. There `runs.ledger_seq` is what the run's last commit knew.
+_LEDGER_SEQ = {
+    "sqlite": "COALESCE((SELECT last_seq FROM ledger_heads h WHERE h.run_id = :run_id), 0)",
+    "postgresql": "ledger_seq",
+}
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
@@ -37,10 +44,11 @@ class Statement(NamedTuple):
 def statement(sql: str, *, postgresql: str | None = None) -> Statement:
     """The statement for both drivers; ``postgresql`` where the text differs there."""
     other = sql if postgresql is None else postgresql
-    return Statement(
-        sql.replace("{now}", _NOW["sqlite"]),
-        _PARAMETER.sub(r"%(\1)s", other.replace("{now}", _NOW["postgresql"])),
-    )
+    return Statement(_filled_in(sql, "sqlite"), _PARAMETER.sub(r"%(\1)s", _filled_in(other, "postgresql")))
+
+
+def _filled_in(sql: str, dialect: str) -> str:
+    return sql.replace("{now}", _NOW[dialect]).replace("{ledger_seq}", _LEDGER_SEQ[dialect])
 
 
 BEGIN = statement("BEGIN IMMEDIATE", postgresql="BEGIN")
@@ -54,7 +62,7 @@ NOW = statement("SELECT {now}")
 # --- runs ------------------------------------------------------------------------------------------------
 
 _LOAD = """
-SELECT run_json, version, ledger_seq, depth, step_json, attempts, redeliveries, task, wake_at, due_at,
+SELECT run_json, version, {ledger_seq}, depth, step_json, attempts, redeliveries, task, wake_at, due_at,
        lease_until, hold_reason, inserted_at, {now}, priority, admission
 FROM runs WHERE run_id = :run_id
 """
@@ -76,7 +84,7 @@ ON CONFLICT (run_id) DO NOTHING
 _SET = """
 UPDATE runs SET status = :status, wait_reason = :wait_reason, wait_until = :wait_until, wait_key = :wait_key,
     current_node = :current_node, updated_at = {updated_at}, run_json = :run_json, version = version + 1,
-    ledger_seq = ledger_seq + :appended, step_json = :step_json, attempts = :attempts, redeliveries = 0,
+    ledger_seq = {ledger_seq} + :appended, step_json = :step_json, attempts = :attempts, redeliveries = 0,
     task = :task, wake_at = :wake_at, due_at = :due_at, lease_until = :lease_until, hold_reason = NULL
 WHERE run_id = :run_id AND version = :version
 """
@@ -84,7 +92,7 @@ WHERE run_id = :run_id AND version = :version
 # between steps keeps all that is indexed.
 _SET_STILL = """
 UPDATE runs SET current_node = :current_node, run_json = :run_json, version = version + 1,
-    ledger_seq = ledger_seq + :appended, step_json = :step_json, attempts = :attempts, redeliveries = 0,
+    ledger_seq = {ledger_seq} + :appended, step_json = :step_json, attempts = :attempts, redeliveries = 0,
     task = :task, lease_until = :lease_until, hold_reason = NULL
 WHERE run_id = :run_id AND version = :version
 """
