@@ -147,6 +147,20 @@ def test_a_connection_cut_inside_a_unit_undoes_it(
     assert postgres_store.load("r2") is None
 
 
+def test_a_failure_that_was_passed_over_is_no_silent_rollback(postgres_store: SqlCheckpointStore) -> None:
+    database = postgres_store.database
+
+    def write() -> None:
+        with database.atomic():
+            insert(postgres_store, a_run())
+            with pytest.raises(Exception, match="division by zero"):
+                database.write_once(lambda session: session.execute(statement("SELECT 1/0")).fetchone())
+
+    with pytest.raises(ServiceUnavailableError, match="nothing of it was written"):
+        write()
+    assert postgres_store.load("r1") is None
+
+
 def test_a_restarted_server_is_found_again(tmp_path: Path, postgres_server: PostgresServer) -> None:
     if os.environ.get("DATABASE_URL"):
         pytest.skip("an external server is not ours to restart")

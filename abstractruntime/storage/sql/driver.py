@@ -70,6 +70,15 @@ class Dialect(Protocol):
         """Start a write transaction, waiting for others within bounds."""
         ...
 
+    def commit(self, session: Session) -> None:
+        """End the transaction for good.
+
+        Raises:
+            ServiceUnavailableError: a statement in it had failed and somebody passed over that: nothing of
+                the transaction was written.
+        """
+        ...
+
     def is_lost(self, session: PooledSession) -> bool:
         """Whether the connection to the server is gone."""
         ...

@@ -13,7 +13,7 @@ from abstractruntime.core.errors import (
 )
 
 from .driver import Cursor, DriverConnection, Parameters, PooledSession, Session
-from .statements import BEGIN, Statement
+from .statements import BEGIN, COMMIT, Statement
 
 if TYPE_CHECKING:
     import psycopg
@@ -94,6 +94,14 @@ class PostgresDialect:
 
     def begin(self, session: Session) -> None:
         session.execute(BEGIN)
+
+    def commit(self, session: Session) -> None:
+        ended = cast("psycopg.Cursor[Any]", session.execute(COMMIT))
+        if ended.statusmessage == "ROLLBACK":  # PostgreSQL's answer to a COMMIT after a failed statement
+            raise ServiceUnavailableError(
+                f"{self.address}: a statement of this transaction had failed, so nothing of it was written. "
+                "Look for that failure in the log, and retry."
+            )
 
     def is_lost(self, session: PooledSession) -> bool:
         return cast("psycopg.Connection[Any]", session.connection).closed

@@ -13,7 +13,7 @@ from abstractruntime.core.errors import ServiceUnavailableError
 
 from ..replaced_files import make_private_dir
 from .driver import Cursor, DriverConnection, Parameters, PooledSession, Session
-from .statements import BEGIN, Statement
+from .statements import BEGIN, COMMIT, Statement
 
 __all__ = ["SqliteDialect"]
 
@@ -107,6 +107,9 @@ class SqliteDialect:
 
     def begin(self, session: Session) -> None:
         _patiently(lambda: session.execute(BEGIN))
+
+    def commit(self, session: Session) -> None:
+        session.execute(COMMIT)
 
     def is_lost(self, session: PooledSession) -> bool:
         return False

@@ -10,7 +10,7 @@ from typing import Protocol
 from abstractruntime.core.errors import ServiceUnavailableError
 
 from .driver import Dialect, PooledSession, Session, lost_by
-from .statements import BEGIN_PART, COMMIT, KEEP_PART, ROLLBACK, UNDO_PART
+from .statements import BEGIN_PART, KEEP_PART, ROLLBACK, UNDO_PART
 
 __all__ = ["Transaction"]
 
@@ -102,7 +102,7 @@ class Transaction:
         dialect = self._database.dialect
         if error is None:
             try:
-                self._session.execute(COMMIT)
+                dialect.commit(self._session)
             except dialect.errors as exc:
                 self._rollback()
                 raise dialect.translate(exc) from exc
