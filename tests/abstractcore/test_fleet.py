@@ -8,6 +8,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from abstractruntime import App, Effect, EffectType, RetryPolicy, RunState, StepPlan, WorkflowSpec
 from abstractruntime.core.effect_context import current_effect
@@ -25,6 +26,7 @@ from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 from examples.agent.outside import Outside
+from tests.docs.pages import DOCS, blocks_of
 from tests.fleet.pump import Pump
 from tests.poll import eventually
 from workers.client import Client
@@ -53,7 +55,7 @@ class Fleet:
     """One database; `restart` gives new workers and a new client over it."""
 
     def __init__(self, url: str, app: App) -> None:
-        self._settings = Settings(
+        self.settings = Settings(
             database_url=url, redis_url="redis://127.0.0.1:1/0", publish_timeout=0.2, lease=0.3
         )
         self._database = open_database(url)
@@ -62,8 +64,8 @@ class Fleet:
 
     def restart(self, app: App) -> None:
         store = SqlCheckpointStore(self._database)
-        self.pump = Pump(self._settings, app, store)
-        self.client = Client(app, settings=self._settings, store=store, dispatcher=self.pump)
+        self.pump = Pump(self.settings, app, store)
+        self.client = Client(app, settings=self.settings, store=store, dispatcher=self.pump)
 
     def close(self) -> None:
         self.client.close()
@@ -192,6 +194,35 @@ def test_approval_is_answered_after_a_restart(open_fleet: Callable[[App], Fleet]
     run = fleet.client.get(run_id)
     assert run.output is not None
     assert run.output["answer"]["results"][0]["output"] == "paid"
+
+
+def test_approval_is_answered_through_the_web_door_of_the_docs(open_fleet: Callable[[App], Fleet]) -> None:
+    calls = [{"name": "pay", "arguments": {"amount": 5}, "call_id": "c1"}]
+    app = _app(EffectType.TOOL_CALLS, {"tool_calls": calls})
+    declare_effects(app, llm=Model, tools=lambda: PassthroughToolExecutor(mode="approval_required"))
+    fleet = open_fleet(app)
+    run_id = fleet.client.start("flow")
+    fleet.pump.run()
+    result = {"call_id": "c1", "name": "pay", "success": True, "output": "paid", "error": None}
+    options = {"app": app, "settings": fleet.settings, "store": fleet.client.store, "dispatcher": fleet.pump}
+    with TestClient(_door_of_the_docs()(**options)) as browser:
+        asked = browser.get(f"/approvals/{run_id}").json()
+        assert (asked["mode"], asked["tool_calls"][0]["arguments"]) == ("approval_required", {"amount": 5})
+        assert browser.post(f"/approvals/{run_id}", json=[result]).status_code == 200
+        assert browser.post(f"/approvals/{run_id}", json=[result]).status_code == 409
+        assert browser.get("/approvals/nobody").status_code == 404
+    fleet.pump.run()
+    run = fleet.client.get(run_id)
+    assert run.output is not None
+    assert run.output["answer"]["results"][0]["output"] == "paid"
+
+
+def _door_of_the_docs() -> Callable[..., Any]:
+    blocks = [block for block in blocks_of(DOCS / "integrations/agents.md") if "def make_door" in block.code]
+    namespace: dict[str, Any] = {}
+    exec(blocks[0].code, namespace)
+    make: Callable[..., Any] = namespace["make_door"]
+    return make
 
 
 def test_cancelling_a_run_ends_its_call_in_flight(open_fleet: Callable[[App], Fleet]) -> None:
