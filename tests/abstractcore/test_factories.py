@@ -371,3 +371,15 @@ def test_a_remote_runtime_has_no_summariser(name: str) -> None:
     runtime = function(**REMOTE)
     assert runtime.chat_summarizer is None
     assert runtime.config == RuntimeConfig()
+
+
+def test_a_host_s_own_client_needs_no_abstractcore(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "abstractcore", None)
+    monkeypatch.setitem(sys.modules, "abstractcore.processing", None)
+    monkeypatch.setattr(factory, "MultiLocalAbstractCoreLLMClient", FakeClient)
+    runtime = factory.create_local_runtime(provider="own", model="m")
+    assert runtime._chat_summarizer is None
+    assert runtime.config.model_capabilities == FakeClient.capabilities
+    assert "no chat summariser: AbstractCore is not installed" in caplog.text

@@ -120,3 +120,18 @@ def test_extras_and_script() -> None:
     lines = pyproject.read_text(encoding="utf-8").splitlines()
     assert "abstractcore = [" in lines
     assert "mcp-worker = [" in lines
+
+
+@pytest.mark.parametrize(
+    ("module", "protocol", "implementation"),
+    [
+        ("llm_client", "AbstractCoreLLMClient", "RemoteAbstractCoreLLMClient"),
+        ("llm_client", "RequestSender", "HttpxRequestSender"),
+        ("tool_executor", "ToolExecutor", "MappingToolExecutor"),
+        ("summarizer", "ChatSummarizer", "AbstractCoreChatSummarizer"),
+    ],
+)
+def test_protocols_can_be_checked(module: str, protocol: str, implementation: str) -> None:
+    names = import_module(f"{PACKAGE}.{module}")
+    assert issubclass(getattr(names, implementation), getattr(names, protocol))
+    assert not isinstance(object(), getattr(names, protocol))

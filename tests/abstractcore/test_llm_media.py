@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_content_that_is_no_bytes() -> None:
 
     outcome = ask(RecordingClient(), {"prompt": "p", "media": [{"$artifact": "a1"}]}, None, OddStore())
     assert outcome.error == "Artifact 'a1' content is not bytes"
+
+
+def test_a_host_s_store_may_know_less_of_an_artifact() -> None:
+    class Store:
+        def load(self, artifact_id: str) -> Any:
+            return SimpleNamespace(content=PNG, metadata=SimpleNamespace(content_type="image/png"))
+
+    client = RecordingClient()
+    answered(client, {"prompt": "p", "media": [{"$artifact": "0123456789"}]}, None, Store())
+    assert client.call["media"][0].endswith("0123456789__01234567.png")
 
 
 def test_artifacts_become_files_for_as_long_as_the_call_lasts(store: InMemoryArtifactStore) -> None:

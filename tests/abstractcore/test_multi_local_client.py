@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.errors import InvalidInputError
+from abstractruntime.integrations.abstractcore import llm_client
 from abstractruntime.integrations.abstractcore.llm_client import MultiLocalAbstractCoreLLMClient
 from tests.abstractcore.providers import RecordingProvider
 
@@ -186,3 +187,35 @@ def test_an_unload_that_fails_is_logged(core: FakeAbstractCore, caplog: pytest.L
 def test_a_limit_below_one_is_refused(core: FakeAbstractCore) -> None:
     with pytest.raises(InvalidInputError, match="max_loaded_clients is 0"):
         client_of(max_loaded_clients=0)
+
+
+class HostClient:
+    """In place of the client class; answers with the pair it was made for."""
+
+    def __init__(self, *, provider: str, model: str, llm_kwargs: dict[str, Any] | None = None) -> None:
+        self.pair = f"{provider}/{model}"
+        self.llm_kwargs = llm_kwargs
+        self._llm = object()
+
+    def generate(self, **keywords: Any) -> dict[str, Any]:
+        return {"content": self.pair}
+
+    def get_model_capabilities(self) -> dict[str, Any]:
+        return {"max_tokens": 9}
+
+
+def test_a_host_replaces_the_client_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm_client, "LocalAbstractCoreLLMClient", HostClient)
+    client = client_of(llm_kwargs={"timeout": 5})
+    assert client.generate(prompt="x")["content"] == "openai/big"
+    assert client.generate(prompt="x", params={"_provider": "ollama"})["content"] == "ollama/big"
+    provider = client.get_provider_instance(provider="OpenAI", model="big")
+    assert provider is client._llm
+    assert client.get_model_capabilities() == {"max_tokens": 9}
+
+
+def test_capabilities_load_nothing(core: FakeAbstractCore) -> None:
+    client = client_of()
+    client.unload_all()
+    client.get_model_capabilities()
+    assert len(core.made) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from abstractruntime import Effect, EffectType, Runtime, StepPlan, WorkflowSpec
 from abstractruntime.core.models import StepStatus
-from abstractruntime.integrations.abstractcore.logging import get_logger
+from abstractruntime.integrations.abstractcore.logging import FieldLogger, get_logger
 from abstractruntime.integrations.abstractcore.observability import (
     attach_global_event_bus_bridge,
     emit_step_record,
@@ -125,3 +125,10 @@ def test_the_fallback_takes_what_the_standard_library_takes(
     assert record.getMessage() == "failed node='n'"
     assert record.exc_info is not None
     assert record.__dict__["own"] == 1
+
+
+def test_the_fallback_formats_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    logger = FieldLogger(logging.getLogger("abstractruntime.tests.fields"))
+    logger.warning("%d of %s", 2, "three")
+    logger.warning("%s said", "she", share="50%")
+    assert [record.getMessage() for record in caplog.records] == ["2 of three", "she said share='50%'"]

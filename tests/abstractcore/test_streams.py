@@ -55,6 +55,13 @@ def test_an_empty_stream() -> None:
     assert (result["content"], result["tool_calls"], result["ttft_ms"]) == ("", None, None)
 
 
+def test_a_chunk_without_calls_takes_none_away() -> None:
+    result = stream_of(
+        iter([{"tool_calls": [{"name": "t", "call_id": "1"}]}, {"content": "", "tool_calls": []}])
+    )
+    assert result["tool_calls"] == [{"name": "t", "arguments": {}, "call_id": "1"}]
+
+
 def test_the_last_complete_reasoning_counts() -> None:
     chunks = [
         {"metadata": {"reasoning_delta": "I th"}},

@@ -8,6 +8,7 @@ Hosts may replace the classes this module names; they are looked up when a runti
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ __all__ = [
     "create_remote_file_runtime",
     "create_remote_runtime",
 ]
+
+logger = logging.getLogger(__name__)
 
 Handlers = Mapping[EffectType, EffectHandler]
 
@@ -73,7 +76,7 @@ def create_local_runtime(
         hooks: doors of the runtime; ``Hooks(grounding="off")`` keeps time and country out of the prompts.
 
     The runtime has the client as ``_abstractcore_llm_client`` (`unload`, `list_loaded_clients`) and a
-    summariser for memory compaction.
+    summariser for memory compaction (none where AbstractCore is not installed and the client a host's own).
 
     Raises:
         ImportError: AbstractCore is not installed.
@@ -91,9 +94,6 @@ def create_local_runtime(
     elif tool_timeout_s is not None:
         set_timeout(tool_executor, tool_timeout_s)
     made = local_config(config, provider=provider, model=model, capabilities=client.get_model_capabilities())
-    summarizer = AbstractCoreChatSummarizer(
-        llm=client._llm, max_tokens=made.max_tokens or -1, max_output_tokens=made.max_output_tokens or -1
-    )
     return _assembled(
         client,
         tool_executor,
@@ -102,7 +102,7 @@ def create_local_runtime(
         context=context,
         effect_policy=effect_policy,
         config=made,
-        chat_summarizer=summarizer,
+        chat_summarizer=_summarizer(client._llm, made),
         hooks=hooks,
     )
 
@@ -266,6 +266,21 @@ def _remote_client(
     return RemoteAbstractCoreLLMClient(
         server_base_url=server_base_url, model=model, headers=headers, timeout_s=timeout_s
     )
+
+
+def _summarizer(llm: Any, config: RuntimeConfig) -> AbstractCoreChatSummarizer | None:
+    """For memory compaction, over the provider object of the default model.
+
+    Without AbstractCore there is none: then the client is a host's own class, and a runtime works without a
+    summariser (`spec/04 §11`).
+    """
+    try:
+        return AbstractCoreChatSummarizer(
+            llm=llm, max_tokens=config.max_tokens or -1, max_output_tokens=config.max_output_tokens or -1
+        )
+    except ImportError as exc:
+        logger.warning("no chat summariser: %s", exc)
+        return None
 
 
 def _assembled(

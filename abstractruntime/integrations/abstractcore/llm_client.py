@@ -1,6 +1,7 @@
 """LLM clients: in this process, and of an AbstractCore server (`spec/04 §3` to §5).
 
-``_system_context_header`` makes the header of each turn; a host may replace it here (`spec/01 §11.4`).
+Both are looked up here at each use, so that a host may replace them: ``_system_context_header`` makes the
+header of each turn (`spec/01 §11.4`), ``LocalAbstractCoreLLMClient`` the clients of the multi client.
 """
 
 from __future__ import annotations

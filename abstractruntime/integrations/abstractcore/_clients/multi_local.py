@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,7 +105,9 @@ class MultiLocalAbstractCoreLLMClient:
         self._clients.clear()
 
     def get_model_capabilities(self) -> dict[str, Any]:
-        """Of the default model; see `LocalAbstractCoreLLMClient.get_model_capabilities`."""
+        """Of the default model; see `LocalAbstractCoreLLMClient.get_model_capabilities`. Loads nothing."""
+        if self._default in self.list_loaded_clients():
+            return self._clients.get(self._default).get_model_capabilities()
         return model_capabilities(self._default[1])
 
     @property
@@ -117,9 +120,17 @@ class MultiLocalAbstractCoreLLMClient:
 
     def _load(self, pair: Pair) -> LocalAbstractCoreLLMClient:
         provider, model = pair
-        return LocalAbstractCoreLLMClient(
-            provider=provider, model=model, llm_kwargs=self._kwargs.of(provider)
-        )
+        return _client_class()(provider=provider, model=model, llm_kwargs=self._kwargs.of(provider))
+
+
+def _client_class() -> type[LocalAbstractCoreLLMClient]:
+    """What makes a client. Hosts replace it as ``llm_client.LocalAbstractCoreLLMClient``, so it is looked up
+    there, each time; while nobody has imported that module, nobody has replaced it."""
+    public = sys.modules.get("abstractruntime.integrations.abstractcore.llm_client")
+    chosen: type[LocalAbstractCoreLLMClient] = getattr(
+        public, "LocalAbstractCoreLLMClient", LocalAbstractCoreLLMClient
+    )
+    return chosen
 
 
 def _provider_name(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .idempotency import send_idempotency_keys
 
@@ -27,6 +27,7 @@ class HttpResponse:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+@runtime_checkable
 class RequestSender(Protocol):
     """Sends one request. May answer with a dict (the body), an `HttpResponse`, or an object with ``json()``
     and ``headers``."""

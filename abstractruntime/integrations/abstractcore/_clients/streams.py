@@ -83,7 +83,8 @@ class _Collected:
         self.texts.append(text)
         for name in ("tool_calls", "usage", "finish_reason"):
             value = field_of(chunk, name)
-            if value is not None:
+            # A closing chunk may hold an empty list of calls: it says nothing and takes none away.
+            if value is not None and value != []:
                 setattr(self, name, value)
         self.model = self.model or text_or_none(field_of(chunk, "model"))
         self._add_metadata(metadata_of(chunk))

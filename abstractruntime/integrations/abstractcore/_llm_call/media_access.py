@@ -30,11 +30,13 @@ class SameRunOrSession:
         self._runs = run_store
 
     def __call__(self, run: RunState, metadata: ArtifactMetadata) -> bool:
-        owner, session = metadata.run_id, run.session_id or None
+        # A host's store may answer with less than our metadata; what names no run belongs to none.
+        owner, session = getattr(metadata, "run_id", None), run.session_id or None
         if not owner or owner in (run.run_id, run.parent_run_id):
             return True
         if session is not None and (
-            owner == _session_owner(session) or (metadata.tags or {}).get("session_id") == session
+            owner == _session_owner(session)
+            or (getattr(metadata, "tags", None) or {}).get("session_id") == session
         ):
             return True
         other = self._find(owner)

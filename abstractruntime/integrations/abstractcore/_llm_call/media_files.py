@@ -59,7 +59,8 @@ def load_artifact(item: MediaItem, run: RunState, store: Any, may_use: MayUseArt
         raise MediaError(f"Artifact '{artifact_id}' not found")
     metadata = getattr(artifact, "metadata", None)
     if metadata is not None and not may_use(run, metadata):
-        logger.warning("run %s may not use artifact %s of run %s", run.run_id, artifact_id, metadata.run_id)
+        owner = getattr(metadata, "run_id", None)
+        logger.warning("run %s may not use artifact %s of run %s", run.run_id, artifact_id, owner)
         raise PolicyError(f"Artifact '{artifact_id}' not found")
     content = getattr(artifact, "content", None)
     if not isinstance(content, (bytes, bytearray, memoryview)):

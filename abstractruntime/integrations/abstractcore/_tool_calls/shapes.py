@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 __all__ = [
     "ToolCall",
@@ -25,6 +25,7 @@ ToolResult = dict[str, Any]
 """``{"call_id", "runtime_call_id", "name", "success", "output", "error"}``, see `result_of`."""
 
 
+@runtime_checkable
 class ToolExecutor(Protocol):
     """Carries out tool calls, or says who will.
 
