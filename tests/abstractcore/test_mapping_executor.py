@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -311,6 +312,29 @@ def test_an_isolated_tool_is_stopped_when_its_time_is_over() -> None:
     assert not [words for words in children if any("_isolated_main" in word for word in words)]
 
 
+@pytest.mark.weakness("spec/04 §16.11")
+def test_an_isolated_tool_imports_nothing_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a workspace that tools write to."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "abstractruntime", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('from the workspace')")
+    executor = MappingToolExecutor({"noisy": toolbox.noisy}, isolated=["noisy"])
+    (found,) = executed(executor, call("noisy", {"text": "x"}))
+    assert found["success"] is True
+
+
+@pytest.mark.weakness("spec/04 §16.11")
+def test_default_tools_can_be_isolated() -> None:
+    common = pytest.importorskip("abstractcore.tools.common_tools", reason="needs AbstractCore")
+    executor = MappingToolExecutor.from_tools(
+        [common.execute_command], timeout_s=60, isolated=["execute_command"]
+    )
+    (found,) = executed(executor, call("execute_command", {"command": "echo isolated"}))
+    assert "isolated" in str(found["output"])
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -346,15 +370,18 @@ def test_read_only_tools_run_side_by_side_and_keep_their_order() -> None:
 
 @pytest.mark.weakness("spec/04 §16.26")
 def test_a_writing_tool_waits_for_the_reading_ones_before_it() -> None:
-    log: list[str] = []
+    log: list[tuple[str, bool]] = []
+
+    def noting(name: str) -> Any:
+        return lambda: log.append((name, threading.current_thread() is threading.main_thread()))
+
     executor = MappingToolExecutor(
-        {"look": lambda: log.append("look"), "write": lambda: log.append("write")},
-        read_only=["look"],
-        max_parallel=8,
+        {"look": noting("look"), "write": noting("write")}, read_only=["look"], max_parallel=8
     )
     calls = [call("look"), call("look"), call("write"), call("write"), call("look")]
     assert len(executed(executor, *calls)) == 5
-    assert log == ["look", "look", "write", "write", "look"]
+    beside, alone = [("look", False)] * 2, [("write", True)] * 2
+    assert log == [*beside, *alone, ("look", True)]
 
 
 def test_without_parallelism_a_call_begins_when_the_one_before_it_was_taken() -> None:

@@ -410,6 +410,15 @@ def test_executor_and_host_see_absolute_paths(root: Path) -> None:
     assert outcome.wait.details["tool_calls"][0]["arguments"] == {"file_path": full}
 
 
+def test_refused_paths_are_shown_to_no_host(root: Path, secret: str) -> None:
+    asked = [call("read_file", {"path": secret}, "1"), call("add", {"a": 1}, "2")]
+    outcome = handled(PassthroughToolExecutor(), asked, run=in_workspace(root))
+    assert outcome.wait is not None
+    assert outcome.wait.details is not None
+    assert outcome.wait.details["tool_calls"] == asked[1:]
+    assert [each["arguments"] for each in outcome.wait.details["tool_calls_for_evidence"]] == [{}, {"a": 1}]
+
+
 def test_an_invalid_policy_fails_the_effect(root: Path) -> None:
     outcome = handled(Recording(), [], run=in_workspace(root, workspace_access_mode="x"))
     assert outcome.status == "failed"

@@ -22,6 +22,14 @@ from ._tool_threads import TimedOutError
 __all__ = ["IsolatedToolError", "call_isolated", "importable_name"]
 
 
+_START = (
+    "import json, sys; order = json.load(sys.stdin); sys.path[:] = order['path']; "
+    f"from {__package__}._isolated_main import main; main(order)"
+)
+"""Imports come from where this process has them: ``-I`` keeps out what lies in the current folder, which may
+be a workspace that tools write to."""
+
+
 class IsolatedToolError(Exception):
     """What the tool raised in its process, or how that process ended."""
 
@@ -52,10 +60,9 @@ def call_isolated(function: Callable[..., Any], arguments: dict[str, Any], timeo
     module, name = importable_name(function)
     order = json.dumps({"module": module, "name": name, "arguments": arguments, "path": sys.path})
     with subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}._isolated_main"],
+        [sys.executable, "-I", "-c", _START],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,
     ) as process:
         try:

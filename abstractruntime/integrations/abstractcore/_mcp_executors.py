@@ -62,10 +62,6 @@ class McpToolExecutor:
         self._client = mcp_client
         self._paths = {name: declared_paths(names) for name, names in (paths or {}).items()}
 
-    def set_timeout_s(self, timeout_s: float | None) -> None:
-        """Seconds per request from now on."""
-        self._timeout_s = timeout_s
-
     def path_parameters(self, name: str) -> tuple[str, ...] | None:
         """Which parameters of the tool are declared to be paths; ``None`` = nobody has said."""
         _, tool = _split(name)
