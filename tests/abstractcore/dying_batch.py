@@ -14,7 +14,7 @@ from typing import Any
 from abstractruntime.core.models import Effect, EffectType, RunState, StepPlan
 from abstractruntime.core.runtime import Runtime
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore._tool_calls.handler import make_tool_calls_handler
 from abstractruntime.integrations.abstractcore.tool_executor import MappingToolExecutor
 from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.sqlite import SqliteDatabase, SqliteLedgerStore, SqliteRunStore

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from abstractruntime.integrations.abstractcore._attachment_index import Attachment, AttachmentIndex
-from abstractruntime.integrations.abstractcore._attachment_registration import register_read_file
+from abstractruntime.integrations.abstractcore._attachments.index import Attachment, AttachmentIndex
+from abstractruntime.integrations.abstractcore._attachments.registration import register_read_file
 from abstractruntime.integrations.abstractcore.session_attachments import session_memory_owner_run_id
 from abstractruntime.storage.artifacts import FileArtifactStore, InMemoryArtifactStore
 from abstractruntime.storage.in_memory import InMemoryRunStore

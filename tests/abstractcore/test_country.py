@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from abstractruntime.integrations.abstractcore import _country
+from abstractruntime.integrations.abstractcore._clients import country as _country
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 httpx = pytest.importorskip("httpx", reason="the sender's HTTP library")
 
 from abstractruntime.core.errors import RuntimeFault  # noqa: E402
-from abstractruntime.integrations.abstractcore._http_errors import retry_after_seconds  # noqa: E402
+from abstractruntime.integrations.abstractcore._clients.http_errors import retry_after_seconds  # noqa: E402
 from abstractruntime.integrations.abstractcore.llm_client import (  # noqa: E402
     HttpxRequestSender,
     RemoteAbstractCoreLLMClient,

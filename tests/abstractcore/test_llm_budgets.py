@@ -32,7 +32,7 @@ def seen(payload: dict[str, Any], vars: dict[str, Any] | None = None) -> list[An
 @pytest.fixture
 def _by_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates that do not depend on AbstractCore: a quarter of the characters."""
-    import abstractruntime.integrations.abstractcore._budgets as budgets
+    import abstractruntime.integrations.abstractcore._llm_call.budgets as budgets
 
     real = budgets._estimator
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from abstractruntime.integrations.abstractcore._media_files import file_name
-from abstractruntime.integrations.abstractcore._media_items import MediaItem
+from abstractruntime.integrations.abstractcore._attachments.media_items import MediaItem
+from abstractruntime.integrations.abstractcore._llm_call.media_files import file_name
 from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.in_memory import InMemoryRunStore
 

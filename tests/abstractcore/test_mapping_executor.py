@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abstractruntime.core.effect_context import EffectContext, carrying_out, current_effect
-from abstractruntime.integrations.abstractcore import _tool_threads
-from abstractruntime.integrations.abstractcore._tool_arguments import Parameters, canonical_arguments
+from abstractruntime.integrations.abstractcore._tool_calls import threads as _tool_threads
+from abstractruntime.integrations.abstractcore._tool_calls.arguments import Parameters, canonical_arguments
 from abstractruntime.integrations.abstractcore.tool_executor import MappingToolExecutor
 
 from ..poll import eventually
@@ -309,7 +309,7 @@ def test_an_isolated_tool_is_stopped_when_its_time_is_over() -> None:
     assert found["timed_out"] is True
     assert _tool_threads.runaways() == 0
     children = [each.cmdline() for each in psutil.Process().children(recursive=True)]
-    assert not [words for words in children if any("_isolated_main" in word for word in words)]
+    assert not [words for words in children if any("isolated_main" in word for word in words)]
 
 
 @pytest.mark.weakness("spec/04 §16.11")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from abstractruntime.integrations.abstractcore._residency import Residency
+from abstractruntime.integrations.abstractcore._clients.residency import Residency
 
 
 class Maker:

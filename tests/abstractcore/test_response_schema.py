@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from abstractruntime.integrations.abstractcore._response_schema import normalised_schema
-from abstractruntime.integrations.abstractcore._schema_model import model_of
+from abstractruntime.integrations.abstractcore._llm_call.response_schema import normalised_schema
+from abstractruntime.integrations.abstractcore._llm_call.schema_model import model_of
 
 from .llm_calls import RecordingClient, answered, ask
 

@@ -16,7 +16,7 @@ from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus,
 from abstractruntime.core.policy import RetryPolicy
 from abstractruntime.core.runtime import Runtime
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore._tool_calls.handler import make_tool_calls_handler
 from abstractruntime.integrations.abstractcore.tool_executor import MappingToolExecutor
 from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore

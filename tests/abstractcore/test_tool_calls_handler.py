@@ -11,8 +11,8 @@ import pytest
 from abstractruntime.core.models import Effect, EffectType, RunState, WaitReason, WaitState
 from abstractruntime.core.outcome import EffectOutcome, bind_handler
 from abstractruntime.core.tool_results import merge_tool_results
-from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
-from abstractruntime.integrations.abstractcore._tool_pairing import paired
+from abstractruntime.integrations.abstractcore._tool_calls.handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore._tool_calls.pairing import paired
 from abstractruntime.integrations.abstractcore.tool_executor import (
     DelegatingMcpToolExecutor,
     MappingToolExecutor,

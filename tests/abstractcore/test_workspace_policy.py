@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.models import RunState
-from abstractruntime.integrations.abstractcore._unfollowed_open import open_unfollowed
-from abstractruntime.integrations.abstractcore._workspace_scope import scope_of_run
+from abstractruntime.integrations.abstractcore._llm_call.unfollowed_open import open_unfollowed
+from abstractruntime.integrations.abstractcore._workspace.scope import scope_of_run
 from abstractruntime.integrations.abstractcore.tool_executor import (
     MappingToolExecutor,
     PassthroughToolExecutor,

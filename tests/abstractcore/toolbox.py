@@ -8,7 +8,7 @@ from typing import Any
 
 from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus
 from abstractruntime.core.outcome import EffectOutcome
-from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore._tool_calls.handler import make_tool_calls_handler
 
 
 def make_run(**of: Any) -> RunState:

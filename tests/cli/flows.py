@@ -5,7 +5,7 @@ from __future__ import annotations
 from abstractruntime import App, Effect, EffectType, RunState, StepPlan, WorkflowSpec
 from abstractruntime.core.errors import FailRun
 from abstractruntime.core.spec import RunContext
-from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore._tool_calls.handler import make_tool_calls_handler
 from abstractruntime.integrations.abstractcore.tool_executor import PassthroughToolExecutor
 
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from abstractruntime.integrations.abstractcore._attachment_quota import MAX_SESSION_BYTES, MAX_VERSIONS
-from abstractruntime.integrations.abstractcore._prompt_cache import PROMPT_CACHE_SWITCHES
+from abstractruntime.integrations.abstractcore._attachments.quota import MAX_SESSION_BYTES, MAX_VERSIONS
+from abstractruntime.integrations.abstractcore._llm_call.prompt_cache import PROMPT_CACHE_SWITCHES
 from abstractruntime.integrations.abstractcore.grounding import GROUNDING_SWITCH
 from abstractruntime.storage.offload_values import DEFAULT_MAX_INLINE_BYTES, max_inline_from_environment
 from workers.settings import Settings

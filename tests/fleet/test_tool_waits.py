@@ -11,7 +11,7 @@ from abstractruntime.core.errors import WaitMismatchError
 from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus, StepPlan
 from abstractruntime.core.policy import RetryPolicy
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.integrations.abstractcore._tool_calls_handler import make_tool_calls_handler
+from abstractruntime.integrations.abstractcore._tool_calls.handler import make_tool_calls_handler
 from abstractruntime.integrations.abstractcore.tool_executor import (
     DelegatingMcpToolExecutor,
     PassthroughToolExecutor,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from abstractruntime.core.models import EffectType
 from abstractruntime.core.outcome import EffectHandler
 
-from ._llm_call_handler import make_llm_call_handler
-from ._tool_calls_handler import make_tool_calls_handler
+from ._llm_call.handler import make_llm_call_handler
+from ._tool_calls.handler import make_tool_calls_handler
 
 if TYPE_CHECKING:
     from .llm_client import AbstractCoreLLMClient

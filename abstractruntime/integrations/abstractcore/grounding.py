@@ -12,7 +12,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from ._country import country_code
+from ._clients.country import country_code
 
 __all__ = [
     "GROUNDING_SWITCH",

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from ._llm_protocol import AbstractCoreLLMClient
-from ._local_client import LocalAbstractCoreLLMClient
-from ._multi_local_client import MultiLocalAbstractCoreLLMClient
-from ._remote_client import RemoteAbstractCoreLLMClient, RemoteAnswerError
-from ._request_sender import HttpResponse, HttpxRequestSender, RequestSender
-from ._streams import GenerationCancelledError
-from ._tool_call_shapes import normalise_tool_calls, parse_text_tool_calls
+from ._clients.local import LocalAbstractCoreLLMClient
+from ._clients.multi_local import MultiLocalAbstractCoreLLMClient
+from ._clients.protocol import AbstractCoreLLMClient
+from ._clients.remote import RemoteAbstractCoreLLMClient, RemoteAnswerError
+from ._clients.request_sender import HttpResponse, HttpxRequestSender, RequestSender
+from ._clients.streams import GenerationCancelledError
+from ._clients.tool_call_shapes import normalise_tool_calls, parse_text_tool_calls
 from .grounding import system_context_header as _system_context_header  # noqa: F401  # hosts replace it
 from .stream_progress import StreamProgress, subscribe_stream_progress
 

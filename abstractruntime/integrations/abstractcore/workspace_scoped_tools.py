@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ._path_parameters import path_parameters
-from ._scoped_executor import WorkspaceScopedToolExecutor
-from ._workspace_paths import resolve_user_path
-from ._workspace_rewrite import rewrite_tool_arguments
-from ._workspace_scope import WorkspaceAccessMode, WorkspaceScope, resolve_workspace_base_dir
+from ._tool_calls.path_parameters import path_parameters
+from ._workspace.paths import resolve_user_path
+from ._workspace.rewrite import rewrite_tool_arguments
+from ._workspace.scope import WorkspaceAccessMode, WorkspaceScope, resolve_workspace_base_dir
+from ._workspace.scoped_executor import WorkspaceScopedToolExecutor
 
 __all__ = [
     "WorkspaceAccessMode",

@@ -1,0 +1,1 @@
+"""Files of a session, as messages and tools see them (`spec/04 §9`)."""

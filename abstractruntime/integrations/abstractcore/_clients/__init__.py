@@ -1,0 +1,1 @@
+"""LLM clients (`spec/04 §3` to §5)."""

@@ -1,0 +1,1 @@
+"""The `LLM_CALL` handler (`spec/04 §6`)."""

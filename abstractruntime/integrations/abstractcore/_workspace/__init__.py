@@ -1,0 +1,1 @@
+"""Which paths tools may touch (`spec/04 §10`)."""
