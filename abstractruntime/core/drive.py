@@ -18,7 +18,7 @@ from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
 from .evidence import outcome_kept
-from .handler_parts import apply_completed, on_completed_of, transformer_for
+from .handler_parts import apply_completed, notify_committed, on_completed_of, transformer_for
 from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import BoundHandler, EffectOutcome, invoke
@@ -236,6 +236,9 @@ class Drive:
             return problem
         if outcome.status == "completed":
             self._reuse.remember(step.key, outcome.result)
+            handler = self._host.handlers.get(step.effect.type)
+            with carrying_out(self._context(step, handler)):
+                notify_committed(handler, self.run, step.effect, step.key)
         return None
 
     def _append(self, record: StepRecord) -> None:
@@ -284,15 +287,7 @@ class Drive:
         run, effect = self.run, step.effect
         handler = self._host.handlers.get(effect.type)
         if handler is not None:
-            context = EffectContext(
-                run.run_id,
-                step.key,
-                step.attempt,
-                self._is_cancelled,
-                self._host.open_artifacts,
-                on_completed_of(handler),
-            )
-            with carrying_out(context):
+            with carrying_out(self._context(step, handler)):
                 return invoke(handler, run, _private(effect), step.next_node)
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
@@ -303,6 +298,16 @@ class Drive:
             run,
             effect,
             step.next_node,
+        )
+
+    def _context(self, step: EffectStep, handler: object) -> EffectContext:
+        return EffectContext(
+            self.run.run_id,
+            step.key,
+            step.attempt,
+            self._is_cancelled,
+            self._host.open_artifacts,
+            on_completed_of(handler),
         )
 
     def _is_cancelled(self) -> bool:
