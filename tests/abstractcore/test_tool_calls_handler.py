@@ -477,10 +477,13 @@ def test_a_parameter_called_arguments_reaches_whoever_executes(given: Any) -> No
     """Only the mapping executor takes it for a wrapper (`spec/04 §7.2`)."""
     tools, asked = Recording(), [call("forward", given)]
     handled(tools, asked)
-    waiting = handled(PassthroughToolExecutor(), asked).wait
-    assert waiting is not None
-    assert waiting.details is not None
-    for seen in (tools.batches[0][0], waiting.details["tool_calls"][0]):
+    waiting = details_of(handled(PassthroughToolExecutor(), asked))
+    for seen in (tools.batches[0][0], waiting["tool_calls"][0]):
         assert seen["arguments"] == {"tool": "x", "arguments": {"n": 1}}
     mapping = MappingToolExecutor({"forward": lambda tool, n: [tool, n]})
     assert results(handled(mapping, asked))[0]["output"] == ["x", 1]
+
+
+def test_a_blank_wait_key_or_node_of_the_payload_is_none() -> None:
+    wait = wait_of(handled(PassthroughToolExecutor(), [call("t")], wait_key=" ", resume_to_node=" "))
+    assert (wait.wait_key, wait.resume_to_node) == ("tool_calls:run-1:node", "next")
