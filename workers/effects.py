@@ -21,7 +21,12 @@ from abstractruntime.core.effect_context import EffectContext, carry_out
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
-from abstractruntime.core.handler_parts import apply_completed, on_completed_of
+from abstractruntime.core.handler_parts import (
+    apply_completed,
+    notify_committed,
+    on_committed_of,
+    on_completed_of,
+)
 from abstractruntime.core.models import Effect, RunState, RunStatus, StepRecord
 from abstractruntime.core.outcome import EffectOutcome, invoke
 from abstractruntime.core.step_stamp import marks_of_others
@@ -161,7 +166,12 @@ class EffectRunner:
         faults.hit("effect.claimed")
         outcome = self._call(held, step, binding, lease_s, clock)
         faults.hit("effect.done")
-        return self._record(held, step, outcome, clock)
+        after, messages = self._record(held, step, outcome, clock)
+        told = on_committed_of(binding.handler)
+        if told is not None and outcome.status == "completed":
+            context = self._context(held, step, binding)
+            carry_out(context, notify_committed, told, after.run, step.effect, step.key)
+        return after, messages
 
     def _attempt_limited(
         self, claim: Write, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
@@ -196,19 +206,21 @@ class EffectRunner:
         self, held: Checkpoint, step: EffectStep, binding: EffectBinding, lease_s: float, clock: StepClock
     ) -> EffectOutcome:
         heartbeat = Heartbeat(self._store, held, lease_s, has_slot=bool(binding.limits))
-        context = EffectContext(
-            held.run.run_id,
-            step.key,
-            step.attempt,
-            heartbeat.is_unwanted,
-            self._artifacts.open,
-            on_completed_of(binding.handler),
-        )
+        context = replace(self._context(held, step, binding), cancelled=heartbeat.is_unwanted)
         with heartbeat.beating(quick=binding.quick):
             outcome = carry_out(
                 context, invoke, binding.handler, held.run, _private(step.effect), step.next_node
             )
             return self.evidence.of_outcome(held.run, step, outcome, clock.environment())
+
+    def _context(self, held: Checkpoint, step: EffectStep, binding: EffectBinding) -> EffectContext:
+        return EffectContext(
+            held.run.run_id,
+            step.key,
+            step.attempt,
+            open_artifacts=self._artifacts.open,
+            on_completed=on_completed_of(binding.handler),
+        )
 
     # -- the outcome ----------------------------------------------------------------------------
 

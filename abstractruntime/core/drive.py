@@ -18,7 +18,13 @@ from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
 from .evidence import outcome_kept
-from .handler_parts import apply_completed, on_completed_of, transformer_for
+from .handler_parts import (
+    apply_completed,
+    notify_committed,
+    on_committed_of,
+    on_completed_of,
+    transformer_for,
+)
 from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import BoundHandler, EffectOutcome, invoke
@@ -236,6 +242,11 @@ class Drive:
             return problem
         if outcome.status == "completed":
             self._reuse.remember(step.key, outcome.result)
+            handler = self._host.handlers.get(step.effect.type)
+            told = on_committed_of(handler)
+            if told is not None:
+                context = self._context(step, handler)
+                carry_out(context, notify_committed, told, self.run, step.effect, step.key)
         return None
 
     def _append(self, record: StepRecord) -> None:
@@ -284,14 +295,7 @@ class Drive:
         host, run, effect = self._host, self._seen.run, step.effect
         handler = host.handlers.get(effect.type)
         if handler is not None:
-            context = EffectContext(
-                run.run_id,
-                step.key,
-                step.attempt,
-                self._is_cancelled,
-                host.open_artifacts,
-                on_completed_of(handler),
-            )
+            context = self._context(step, handler)
             return carry_out(context, invoke, handler, run, _private(effect), step.next_node)
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
@@ -302,6 +306,16 @@ class Drive:
             run,
             effect,
             step.next_node,
+        )
+
+    def _context(self, step: EffectStep, handler: object) -> EffectContext:
+        return EffectContext(
+            self.run.run_id,
+            step.key,
+            step.attempt,
+            self._is_cancelled,
+            self._host.open_artifacts,
+            on_completed_of(handler),
         )
 
     def _is_cancelled(self) -> bool:

@@ -7,6 +7,10 @@
 (`spec/04 §16.4`). The driver calls it whenever it applies a completed outcome, fresh or taken from the
 ledger, so a process that dies between ledger and checkpoint loses no change. It may be called again for the
 same key, and must then change nothing.
+
+``on_committed(run, effect, key)``: the completed outcome can't be lost any more, so what the handler kept for
+another attempt can go (`spec/04 §16.6`). A process that dies before it calls it never will: it must not be
+relied on. ``run`` is as it is stored; changes of it are lost.
 """
 
 from __future__ import annotations
@@ -23,10 +27,13 @@ from .models import Effect, EffectType, RunState
 __all__ = [
     "GROUNDING_CHOICES",
     "Grounding",
+    "OnCommitted",
     "OnCompleted",
     "PayloadTransformer",
     "apply_completed",
     "carry_parts",
+    "notify_committed",
+    "on_committed_of",
     "on_completed_of",
     "transformer_for",
 ]
@@ -40,16 +47,20 @@ copy; ``run`` must not be changed. What it raises is a failed attempt's error.""
 OnCompleted = Callable[[RunState, Effect, "dict[str, Any] | None", str], None]
 """``on_completed(run, effect, result, key)``; ``result`` must not be changed."""
 
+OnCommitted = Callable[[RunState, Effect, str], None]
+"""``on_committed(run, effect, key)``; neither must be changed."""
+
 Grounding = Literal["auto", "on", "off"]
 GROUNDING_CHOICES: tuple[str, ...] = get_args(Grounding)
 
 _TRANSFORMER = "payload_transformer"
 _ON_COMPLETED = "on_completed"
+_ON_COMMITTED = "on_committed"
 
 
 def carry_parts(source: object, target: object) -> None:
     """``target`` stands for the handler ``source`` and brings what it brings."""
-    for name in (_TRANSFORMER, _ON_COMPLETED):
+    for name in (_TRANSFORMER, _ON_COMPLETED, _ON_COMMITTED):
         part = getattr(source, name, None)
         if part is not None:
             setattr(target, name, part)
@@ -107,3 +118,17 @@ def apply_completed(
         logger.warning("on_completed of %s, run %s failed", effect.type.value, run.run_id, exc_info=True)
         return False
     return True
+
+
+def on_committed_of(handler: object) -> OnCommitted | None:
+    """The handler's ``on_committed``, if it brings one."""
+    part: OnCommitted | None = getattr(handler, _ON_COMMITTED, None)
+    return part
+
+
+def notify_committed(on_committed: OnCommitted, run: RunState, effect: Effect, key: str) -> None:
+    """Tell a handler that its completed outcome is stored. What it can't tidy up is logged."""
+    try:
+        on_committed(run, effect, key)
+    except Exception:
+        logger.warning("on_committed of %s, run %s failed", effect.type.value, run.run_id, exc_info=True)

@@ -70,13 +70,14 @@ class EvidenceRecorder:
 
         Args:
             tool_calls: the calls; paired with their results by id, else by position.
-            tool_results: the results, as of ``{"mode": "executed", "results": [...]}``.
+            tool_results: the results, or what holds them: ``{"mode": "executed", "results": [...]}``.
 
         Raises:
             Exception: whatever the artifact store raises; that result is as it was, the others are kept.
         """
         calls = tool_calls if isinstance(tool_calls, list) else []
-        results = tool_results if isinstance(tool_results, list) else []
+        found = tool_results.get("results") if isinstance(tool_results, dict) else tool_results
+        results = found if isinstance(found, list) else []
         seen = [each for each in observations(calls, results) if each.tool_name in self.tool_names]
         if not seen:
             return EvidenceCaptureStats()

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.models import RunState
-from abstractruntime.integrations.abstractcore.tool_executor import PassthroughToolExecutor
+from abstractruntime.integrations.abstractcore.tool_executor import (
+    MappingToolExecutor,
+    PassthroughToolExecutor,
+)
 from abstractruntime.storage.artifacts import InMemoryArtifactStore
 
 from .attached import SESSION, attach
@@ -175,3 +178,11 @@ def test_answers_stand_beside_a_wait(store: InMemoryArtifactStore, run: RunState
     assert outcome.wait.details is not None
     assert outcome.wait.details["pre_results_by_index"]["0"]["success"] is True
     assert outcome.wait.details["blocked_by_index"] == {}
+
+
+def test_options_that_the_hosts_tool_does_not_take_count(store: InMemoryArtifactStore, run: RunState) -> None:
+    tools = MappingToolExecutor({"list_files": lambda directory_path: directory_path})
+    asked = call("list_files", {"directory_path": "/home/u/docs", "recursive": True, "include_hidden": True})
+    (found,) = results(handled(tools, [asked], run=run, artifact_store=store))
+    assert "sub/c.md" in found["output"]
+    assert ".env" in found["output"]

@@ -158,19 +158,49 @@ def kept(world: World, run_id: str) -> list[dict[str, str]]:
     return [each.tags for each in world.artifacts.list_by_run(run_id)]
 
 
-def test_what_was_kept_is_deleted_once_the_outcome_is_committed(durable: World) -> None:
-    pair = [call("a", None, "1"), call("b", None, "2")]
-    workflow = flow(
-        a=asks(EffectType.TOOL_CALLS, {"tool_calls": pair}, then="b"),
-        b=asks(EffectType.TOOL_CALLS, {"tool_calls": [call("c")]}, then="done"),
-        done=done,
-    )
-    tools = MappingToolExecutor({name: lambda: None for name in "abc"})
-    runtime = durable.runtime(tools)
-    run_id = runtime.start(workflow=workflow)
-    runtime.tick(workflow=workflow, run_id=run_id, max_steps=1)
+PAIR_THEN_ONE = flow(
+    a=asks(EffectType.TOOL_CALLS, {"tool_calls": [call("a", None, "1"), call("b", None, "2")]}, then="b"),
+    b=asks(EffectType.TOOL_CALLS, {"tool_calls": [call("c")]}, then="done"),
+    done=done,
+)
+
+
+@pytest.fixture
+def three_tools() -> MappingToolExecutor:
+    return MappingToolExecutor({name: lambda: None for name in "abc"})
+
+
+def test_what_was_kept_is_deleted_once_the_outcome_is_committed(
+    durable: World, three_tools: MappingToolExecutor, tmp_path: Path
+) -> None:
+    """So a run's artifacts are what it has found, and nothing else (`spec/03 §15.2`)."""
+    seen: list[list[dict[str, str]]] = []
+
+    class Watching(JsonFileRunStore):
+        def save(self, run: RunState) -> None:
+            super().save(run)
+            seen.append(kept(durable, run.run_id))
+
+    durable.run_store = Watching(tmp_path)
+    runtime = durable.runtime(three_tools)
+    run_id = runtime.start(workflow=PAIR_THEN_ONE)
+    runtime.tick(workflow=PAIR_THEN_ONE, run_id=run_id, max_steps=1)
+    assert seen[-1] == [{"kind": "tool_results_in_progress"}]  # until the checkpoint is written
+    assert kept(durable, run_id) == []
+
+
+def test_what_a_dead_process_did_not_delete_is_deleted_by_the_next_batch(
+    durable: World, three_tools: MappingToolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable.artifacts, "delete", MagicMock(side_effect=Death))
+    runtime = durable.runtime(three_tools)
+    run_id = runtime.start(workflow=PAIR_THEN_ONE)
+    with pytest.raises(Death):
+        runtime.tick(workflow=PAIR_THEN_ONE, run_id=run_id, max_steps=1)
     assert kept(durable, run_id) == [{"kind": "tool_results_in_progress"}]
-    runtime.tick(workflow=workflow, run_id=run_id, max_steps=1)
+    monkeypatch.undo()
+    state = durable.runtime(three_tools).tick(workflow=PAIR_THEN_ONE, run_id=run_id)
+    assert state.status is RunStatus.COMPLETED
     assert kept(durable, run_id) == []
 
 

@@ -109,11 +109,10 @@ def test_arguments_and_names_are_cleaned() -> None:
         call("add", "no json", "c2"),
         call("add", [1], "c3"),
         {"name": "add", "call_id": "c4", "extra": 1},
-        call("add", {"arguments": {"a": 2}, "name": "evil"}, "c5"),
     ]
     handled(tools, calls)
-    assert [each["name"] for each in tools.batches[0]] == ["add"] * 5
-    assert [each["arguments"] for each in tools.batches[0]] == [{"a": 1}, {}, {}, {}, {"a": 2}]
+    assert [each["name"] for each in tools.batches[0]] == ["add"] * 4
+    assert [each["arguments"] for each in tools.batches[0]] == [{"a": 1}, {}, {}, {}]
 
 
 def test_results_keep_their_places() -> None:
@@ -469,3 +468,22 @@ def test_a_host_may_put_its_own_execute_over_the_mapping_executor() -> None:
     tools = Counting({"add": toolbox.add})
     handled(tools, [call("add", {"a": 1, "b": 1}), call("add", {"a": 1, "b": 2}, "c2")])
     assert tools.batches == 1
+
+
+@pytest.mark.parametrize(
+    "given", [{"tool": "x", "arguments": {"n": 1}}, '{"tool": "x", "arguments": {"n": 1}}']
+)
+def test_a_parameter_called_arguments_reaches_whoever_executes(given: Any) -> None:
+    """Only the mapping executor takes it for a wrapper (`spec/04 §7.2`)."""
+    tools, asked = Recording(), [call("forward", given)]
+    handled(tools, asked)
+    waiting = details_of(handled(PassthroughToolExecutor(), asked))
+    for seen in (tools.batches[0][0], waiting["tool_calls"][0]):
+        assert seen["arguments"] == {"tool": "x", "arguments": {"n": 1}}
+    mapping = MappingToolExecutor({"forward": lambda tool, n: [tool, n]})
+    assert results(handled(mapping, asked))[0]["output"] == ["x", 1]
+
+
+def test_a_blank_wait_key_or_node_of_the_payload_is_none() -> None:
+    wait = wait_of(handled(PassthroughToolExecutor(), [call("t")], wait_key=" ", resume_to_node=" "))
+    assert (wait.wait_key, wait.resume_to_node) == ("tool_calls:run-1:node", "next")

@@ -571,3 +571,48 @@ def test_batches_without_policy_are_left_alone() -> None:
         results(handled(tools, [call("read_file", {"path": "/etc/hosts"})]))
         == echoed(tools.batches[0])["results"]
     )
+
+
+# -- other names of a path that the tool itself doesn't take ------------------------------------
+
+
+def skim_files(paths: list[str]) -> list[str]:
+    return paths
+
+
+def read_file(file_path: str) -> str:
+    return file_path
+
+
+def search_files(pattern: str, path: str = ".") -> str:
+    return path
+
+
+FILE_TOOLS = {"skim_files": skim_files, "skim_folders": skim_files, "read_file": read_file}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        *(("skim_files", key) for key in ("paths", "path", "file_path", "filename", "file")),
+        *(("skim_folders", key) for key in ("paths", "path", "directory_path", "folder")),
+        *(("read_file", key) for key in ("file_path", "path", "filename", "file")),
+    ],
+)
+def test_an_alias_of_the_policy_reaches_a_tool_that_does_not_take_it(root: Path, name: str, key: str) -> None:
+    executor = MappingToolExecutor(FILE_TOOLS)
+    inside, outside = call(name, {key: "docs/a.md"}), call(name, {key: "../secret.txt"})
+    outcome = handled(executor, [inside, outside], run=make_run(vars={"workspace_root": str(root)}))
+    scoped = WorkspaceScopedToolExecutor(scope=scope_of(root), delegate=executor)
+    for made in (results(outcome), scoped.execute(tool_calls=[inside, outside])["results"]):
+        seen = made[0]["output"]
+        assert (seen[0] if isinstance(seen, list) else seen) == str(root / "docs" / "a.md")
+        assert made[1]["error"] == "Path escapes workspace_root: '../secret.txt'"
+
+
+def test_an_alias_that_the_tool_would_drop_is_judged(root: Path) -> None:
+    executor = MappingToolExecutor({"search_files": search_files})
+    run = make_run(vars={"workspace_root": str(root)})
+    asked = call("search_files", {"pattern": "x", "directory_path": "/etc"})
+    outcome = handled(executor, [asked], run=run)
+    assert results(outcome)[0]["error"] == "Path escapes workspace_root: '/etc'"

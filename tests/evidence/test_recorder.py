@@ -387,3 +387,14 @@ def test_arguments_without_a_json_form_are_kept_as_text() -> None:
     scene = Scene()
     scene.one("web_search", "hits \ud800", {"query": object})
     assert "object" in scene.kept()["arguments"]["query"]
+
+
+def test_results_may_come_in_their_outcome() -> None:
+    result = {"name": "web_search", "call_id": "c1", "success": True, "output": "found", "error": None}
+    scene = Scene()
+    assert (
+        scene.record([{"name": "web_search", "call_id": "c1"}], {"mode": "executed", "results": [result]})
+        == 1
+    )
+    assert "evidence_id" in result["meta"]
+    assert scene.record([], {"mode": "executed"}) == 0

@@ -18,7 +18,7 @@ from .._workspace.scope import scope_of_run
 from .batch import Batch, BatchFailedError, Surroundings, is_executed, opened, results_of
 from .pairing import paired
 from .plan import OPEN_ATTACHMENT, Plan, PlannedCall
-from .result_journal import ResultJournal, delete_ended_journals
+from .result_journal import ResultJournal, delete_ended_journals, forget_ended_journals
 from .shapes import ToolExecutor, ToolResult
 from .wait import tool_wait
 
@@ -78,7 +78,7 @@ class _ToolCallsHandler:
             around = self._surroundings(run)
         except ValueError as exc:
             return EffectOutcome.failed(str(exc), kind="policy")
-        delete_ended_journals(run, self._artifact_store)
+        forget_ended_journals(run, self._artifact_store)
         plan = Plan(
             self._tools,
             allowed=_allowed(payload.get("allowed_tools")),
@@ -98,6 +98,10 @@ class _ToolCallsHandler:
         if isinstance(calls, list) and isinstance(results, list):
             opened_here = [one for call, one in zip(calls, results, strict=False) if _is_opening(call)]
             queue_media(run, [item for one in opened_here for item in media_of(one)])
+
+    def on_committed(self, run: RunState, effect: Effect, key: str) -> None:
+        """The results of the batch are stored: what was kept of them for another attempt can go."""
+        delete_ended_journals(run, self._artifact_store)
 
     def _surroundings(self, run: RunState) -> Surroundings:
         store = self._artifact_store

@@ -14,7 +14,7 @@ from .._workspace.scope import WorkspaceScope
 from .._workspace.scoped_executor import canonical_call_arguments, declared_path_parameters
 from .arguments import unwrapped
 from .attachment_answers import attachment_answer
-from .shapes import ToolCall, ToolResult, result_of
+from .shapes import ToolCall, ToolResult, ability, parsed_arguments, result_of
 
 __all__ = ["OPEN_ATTACHMENT", "Plan", "PlannedCall"]
 
@@ -87,21 +87,31 @@ class Plan:
         call["arguments"] = arguments
         if self._scope is None or name == OPEN_ATTACHMENT:
             return PlannedCall(index, call)
-        return self._scoped(index, call, self._scope)
+        return self._scoped(index, call, self._scope, unwrapped(entry.get("arguments")))
 
     def _canonical(self, name: str, arguments: Any) -> dict[str, Any]:
-        """Where paths are judged, exactly what the executor will make of the arguments (`spec/04 §16.13`)."""
-        if self._scope is None or name == OPEN_ATTACHMENT:
-            return unwrapped(arguments)
-        return canonical_call_arguments(self._executor, name, arguments)
+        """Where paths are judged, exactly what the executor will make of the arguments (`spec/04 §16.13`).
 
-    def _scoped(self, index: int, call: ToolCall, scope: WorkspaceScope) -> PlannedCall:
+        Where they aren't, only an executor that mends arguments itself takes ``arguments`` inside them for
+        a wrapper; to any other they are a parameter like the rest (`spec/04 §7.7`).
+        """
+        if name == OPEN_ATTACHMENT:
+            return unwrapped(arguments)
+        if self._scope is not None:
+            return canonical_call_arguments(self._executor, name, arguments)
+        mends = ability(self._executor, "canonical_arguments") is not None
+        return unwrapped(arguments) if mends else parsed_arguments(arguments)
+
+    def _scoped(
+        self, index: int, call: ToolCall, scope: WorkspaceScope, given: dict[str, Any]
+    ) -> PlannedCall:
         name, arguments = call["name"], call["arguments"]
         declared = declared_path_parameters(self._executor, name)
         try:
             made = scoped_arguments(name, arguments, scope, declared)
         except ValueError as exc:
-            answer = attachment_answer(self._attachments, name, arguments)
+            # What the executor's tool doesn't take may still mean something to the attachments.
+            answer = attachment_answer(self._attachments, name, {**given, **arguments})
             if answer is None:
                 return _blocked(index, call, str(exc))
             fixed = result_of(call, output=answer.output, error=answer.error)

@@ -4,7 +4,7 @@ A batch may break off after some of its calls: an executor raises, the process d
 happened, so their results are kept as they come, and another attempt at the batch executes only the others.
 
 With an artifact store they survive the process: one artifact per batch, named after what the batch asks for.
-It is deleted by the run's next batch, because only then it is certain that this one's outcome is committed.
+It is deleted once its outcome is committed; if the process dies just then, by the run's next batch.
 Without a store they are in the run's variables, which a failed attempt leaves to the next one.
 """
 
@@ -23,7 +23,7 @@ from abstractruntime.storage.artifact_base import ArtifactStore
 from .._llm_call.run_settings import own_runtime, runtime_of
 from .shapes import ToolCall, ToolResult
 
-__all__ = ["ResultJournal", "delete_ended_journals"]
+__all__ = ["ResultJournal", "delete_ended_journals", "forget_ended_journals"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,16 @@ class ResultJournal:
             logger.warning("tool results of run %s not kept for a retry", self._run.run_id, exc_info=True)
 
 
-def delete_ended_journals(run: RunState, artifact_store: ArtifactStore | None) -> None:
-    """Delete what earlier batches of the run have kept; the run knows them only if they are committed."""
-    names = runtime_of(run).get(_ENDED)
-    if names is not None:
+def forget_ended_journals(run: RunState, artifact_store: ArtifactStore | None) -> None:
+    """Delete what earlier batches of the run have kept, and the run's knowledge of it."""
+    delete_ended_journals(run, artifact_store)
+    if _ENDED in runtime_of(run):
         del own_runtime(run)[_ENDED]
+
+
+def delete_ended_journals(run: RunState, artifact_store: ArtifactStore | None) -> None:
+    """Delete what batches of the run have kept; the run, as stored, knows them only if they are committed."""
+    names = runtime_of(run).get(_ENDED)
     store = (artifact_store or _driver_store()) if names else None
     if store is None:
         return

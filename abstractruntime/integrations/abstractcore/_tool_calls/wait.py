@@ -41,14 +41,20 @@ def tool_wait(
     if results:
         details.update(_answered(planned, results))
     payload = effect.payload
-    wait_key = payload.get("wait_key") or answer.get("wait_key")
+    wait_key = _given(payload.get("wait_key")) or _given(answer.get("wait_key"))
     return WaitState(
         reason=_reason(answer.get("wait_reason"), mode),
-        wait_key=str(wait_key) if wait_key else f"tool_calls:{run.run_id}:{run.current_node}",
-        resume_to_node=payload.get("resume_to_node") or default_next,
+        wait_key=wait_key or f"tool_calls:{run.run_id}:{run.current_node}",
+        resume_to_node=_given(payload.get("resume_to_node")) or default_next,
         result_key=effect.result_key,
         details=details,
     )
+
+
+def _given(value: Any) -> str | None:
+    """As it is; a blank one is none, since no host could tell it from none."""
+    text = str(value) if value else ""
+    return text if text.strip() else None
 
 
 def _answered(planned: Sequence[PlannedCall], results: Mapping[int, ToolResult]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .._tool_calls.shapes import json_object
 from .paths import resolve_user_path
 from .scope import WorkspaceScope
 
-__all__ = ["rewrite_tool_arguments", "scoped_arguments"]
+__all__ = ["rewrite_tool_arguments", "scoped_arguments", "with_path_of"]
 
 
 def rewrite_tool_arguments(*, tool_name: str, args: dict[str, Any], scope: WorkspaceScope) -> dict[str, Any]:
@@ -60,6 +60,19 @@ def scoped_arguments(
     }
 
 
+def with_path_of(tool_name: str, made: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What an executor has made of the ``given`` arguments of a default file tool, with their path.
+
+    It drops names that the tool doesn't take, and some of them are the path's: ``path`` of ``skim_files``,
+    ``file`` of ``read_file``.
+    """
+    field = known_field(tool_name)
+    if field is None or _path_keys(field, made):
+        return made
+    value = _path_value(given, _path_keys(field, given))
+    return made if value is None else {**made, field.name: value}
+
+
 def _is_one_of(key: str, names: tuple[str, ...]) -> bool:
     return any(may_become(str(key), name) for name in names)
 
@@ -84,10 +97,8 @@ def _refuse_parent_patterns(tool_name: str, args: dict[str, Any]) -> None:
 def _rewritten(
     tool_name: str, field: PathField, args: dict[str, Any], scope: WorkspaceScope
 ) -> dict[str, Any]:
-    wanted = [normalised(name) for name in (field.name, *field.aliases)]
-    given = [key for key in args if normalised(str(key)) in wanted]
-    given.sort(key=lambda key: (key != field.name, wanted.index(normalised(str(key)))))
-    value = next((args[key] for key in given if not _is_blank(args[key])), None)
+    given = _path_keys(field, args)
+    value = _path_value(args, given)
     made = {key: item for key, item in args.items() if key not in given}
     if value is None:
         if field.needed:
@@ -98,6 +109,17 @@ def _rewritten(
     else:
         made[field.name] = _resolved(value, scope)
     return made
+
+
+def _path_keys(field: PathField, args: dict[str, Any]) -> list[str]:
+    """The keys that name the path, the best first."""
+    wanted = [normalised(name) for name in (field.name, *field.aliases)]
+    given = [key for key in args if normalised(str(key)) in wanted]
+    return sorted(given, key=lambda key: (key != field.name, wanted.index(normalised(str(key)))))
+
+
+def _path_value(args: dict[str, Any], keys: list[str]) -> Any:
+    return next((args[key] for key in keys if not _is_blank(args[key])), None)
 
 
 def _is_blank(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from .._tool_calls.arguments import unwrapped
 from .._tool_calls.pairing import paired
 from .._tool_calls.shapes import ToolCall, ToolExecutor, ToolResult, ability, call_name, result_of
-from .rewrite import scoped_arguments
+from .rewrite import scoped_arguments, with_path_of
 from .scope import WorkspaceScope
 
 __all__ = ["WorkspaceScopedToolExecutor", "canonical_call_arguments", "declared_path_parameters"]
@@ -16,12 +16,18 @@ __all__ = ["WorkspaceScopedToolExecutor", "canonical_call_arguments", "declared_
 def canonical_call_arguments(executor: object, name: str, arguments: Any) -> dict[str, Any]:
     """The arguments as ``executor`` will execute them; unwrapped, if it has no opinion.
 
+    A path under a name that only the policy knows (`spec/04 §10`, column "Aliases") is not lost on the way.
+
     Raises:
         ValueError: see `_tool_arguments.unwrapped`.
     """
     canonical = ability(executor, "canonical_arguments")
-    made: dict[str, Any] = unwrapped(arguments) if canonical is None else canonical(name, arguments)
-    return made
+    if canonical is None:
+        return unwrapped(arguments)
+    made: dict[str, Any] = canonical(name, arguments)
+    if declared_path_parameters(executor, name) is not None:
+        return made
+    return with_path_of(name, made, unwrapped(arguments))
 
 
 def declared_path_parameters(executor: object, name: str) -> tuple[str, ...] | None:
