@@ -105,7 +105,7 @@ def _interruptible(handler: EffectHandler) -> EffectHandler:
                 name=f"{effect.type.value} of run {run.run_id}",
             )
         except CallAbandonedError as exc:
-            return EffectOutcome.failed(str(exc))
+            return EffectOutcome.failed(str(exc), kind="cancelled")
 
     carry_parts(handler, handle)
     return handle
