@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["dev"]
 
 _LOOK_S = 0.2
+_INTERRUPTED = 130  # as shells have it
 
 
 def dev(
@@ -53,7 +54,7 @@ def dev(
     REDIS_URL of the environment are not used: they may be production's.
     """
     from abstractruntime.app import load_app
-    from workers.embedded import EmbeddedFleet
+    from workers.embedded import EmbeddedFleet, StartBrokenOffError
 
     loaded = load_app(app)
     assert app is not None  # load_app has refused it
@@ -71,8 +72,11 @@ def dev(
     )
     ending = Ending()
     output.say(f"starting App '{loaded.name}' ({app}) in {fleet.directory}")
-    fleet.start()
-    ending.started()
+    try:
+        fleet.start(give_up=ending.asked)
+    except StartBrokenOffError:
+        output.say("stopped before it was at work")
+        raise typer.Exit(_INTERRUPTED) from None
     try:
         _introduce(fleet, loaded, output)
         while not ending.asked.wait(_LOOK_S) and not fleet.broken.is_set():
@@ -88,28 +92,21 @@ def dev(
 
 
 class Ending:
-    """What Ctrl-C, TERM and a hang-up do: break off the start; then ask for the end; then end at once.
+    """What Ctrl-C, TERM and a hang-up do: ask for the end, also of a start under way; then end at once.
 
     The last leaves nothing behind: children follow their supervisor, and what they did is in the database.
     """
 
     def __init__(self) -> None:
         self.asked = Event()
-        self._starting = True
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-
-    def started(self) -> None:
-        """From now on the first signal asks for the end."""
-        self._starting = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked.is_set():
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.asked.set()
-        if self._starting:
-            raise KeyboardInterrupt
 
 
 def _introduce(fleet: EmbeddedFleet, app: App, output: FleetOutput) -> None:

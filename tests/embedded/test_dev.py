@@ -97,7 +97,7 @@ def test_interrupted_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
         parent = psutil.Process(process.pid)
         family = eventually(lambda: parent.children(recursive=True), timeout=30)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) != 0
+        assert process.wait(60) == 130
     finally:
         process.kill()
         process.wait()

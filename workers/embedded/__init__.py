@@ -9,18 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .errors import EmbeddedFleetError
+    from .errors import EmbeddedFleetError, StartBrokenOffError
     from .fleet import EmbeddedFleet
     from .record import FleetRecord
     from .supervisor import ProcessInfo
 
-__all__ = ["EmbeddedFleet", "EmbeddedFleetError", "FleetRecord", "ProcessInfo"]
+__all__ = ["EmbeddedFleet", "EmbeddedFleetError", "FleetRecord", "ProcessInfo", "StartBrokenOffError"]
 
 _HOMES = {
     "EmbeddedFleet": "fleet",
     "EmbeddedFleetError": "errors",
     "FleetRecord": "record",
     "ProcessInfo": "supervisor",
+    "StartBrokenOffError": "errors",
 }
 
 

@@ -17,7 +17,7 @@ from abstractruntime.testing.valkey import ValkeyServer
 from ..dispatch import signals_client
 from ..roles import Role, beat_command, resumer_command, worker_command
 from ..settings import Settings, load_settings
-from .errors import EmbeddedFleetError
+from .errors import EmbeddedFleetError, StartBrokenOffError
 from .lock import FolderLock
 from .record import DEFAULT_DIRECTORY, FleetRecord
 from .supervisor import FLEET, Member, OnLine, ProcessInfo, Supervisor
@@ -91,22 +91,29 @@ class EmbeddedFleet:
 
     # -- life -----------------------------------------------------------------------------------
 
-    def start(self, timeout: float = _START_TIMEOUT_S) -> None:
+    def start(self, timeout: float = _START_TIMEOUT_S, *, give_up: Event | None = None) -> None:
         """Start everything and wait until it is at work.
 
+        Args:
+            give_up: once it is set, the start is broken off and leaves nothing behind. An exception of a
+                signal handler can't promise that: one raised while a process is being made loses its pid.
+
         Raises:
+            StartBrokenOffError: ``give_up`` was set.
             EmbeddedFleetError: another fleet uses the directory, or a process can't start.
             PortInUseError, ServerError, ServerMissingError: Valkey.
             ServiceUnavailableError: the database can't be used.
         """
         if self._supervisor is not None:
             raise EmbeddedFleetError("This fleet is running already")
+        wanted = _Wanted(give_up)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as started:
             lock = FolderLock(self.directory)
             lock.acquire()
             started.callback(lock.release)
             redis_url = self._redis_url or self._start_valkey(started)
+            wanted.check()
             self._settings = load_settings(
                 app=self.app, database_url=self._database_url, redis_url=redis_url, **self._own_broker()
             )
@@ -119,8 +126,9 @@ class EmbeddedFleet:
                 on_line=self._on_line,
             )
             started.callback(supervisor.stop)
-            supervisor.start(timeout)
-            self._await_listener(supervisor, self._settings, timeout)
+            wanted.check()
+            supervisor.start(timeout, wanted.check)
+            self._await_listener(supervisor, self._settings, timeout, wanted)
             self._supervisor = supervisor
             self._running = started.pop_all()
 
@@ -189,11 +197,14 @@ class EmbeddedFleet:
         started.callback(server.stop)
         return server.url
 
-    def _await_listener(self, supervisor: Supervisor, settings: Settings, timeout: float) -> None:
+    def _await_listener(
+        self, supervisor: Supervisor, settings: Settings, timeout: float, wanted: _Wanted
+    ) -> None:
         """What is published after `start` must be heard: wait for the resumer's subscription."""
         with signals_client(settings) as client:
             deadline = time.monotonic() + timeout
             while client.pubsub_numpat() == 0:
+                wanted.check()
                 if supervisor.broken.wait(_LISTENER_POLL_S):
                     raise EmbeddedFleetError(supervisor.failure or "a process could not start")
                 if time.monotonic() > deadline:
@@ -230,3 +241,14 @@ class EmbeddedFleet:
             PYTHONUNBUFFERED="1",
         )
         return env
+
+
+class _Wanted:
+    """Whether a start is to go on."""
+
+    def __init__(self, give_up: Event | None) -> None:
+        self._give_up = give_up
+
+    def check(self) -> None:
+        if self._give_up is not None and self._give_up.is_set():
+            raise StartBrokenOffError("The start was broken off; nothing of it is left")

@@ -80,8 +80,11 @@ class Supervisor:
 
     # -- life -----------------------------------------------------------------------------------
 
-    def start(self, timeout: float) -> None:
+    def start(self, timeout: float, check: Callable[[], None] = lambda: None) -> None:
         """Start all members and wait until each is at work.
+
+        Args:
+            check: called while it waits; what it raises breaks the start off.
 
         Raises:
             EmbeddedFleetError: one of them can't start; the caller stops the others.
@@ -93,6 +96,7 @@ class Supervisor:
         self._watcher.start()
         deadline = time.monotonic() + timeout
         while not self._all_ready():
+            check()
             if self.broken.wait(_POLL_S / 2):
                 raise EmbeddedFleetError(self.failure or "a process could not start")
             if time.monotonic() > deadline:
