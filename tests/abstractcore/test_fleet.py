@@ -225,7 +225,9 @@ def _door_of_the_docs() -> Callable[..., Any]:
     return make
 
 
-def test_cancelling_a_run_ends_its_call_in_flight(open_fleet: Callable[[App], Fleet]) -> None:
+def test_cancelling_a_run_ends_its_call_in_flight(
+    open_fleet: Callable[[App], Fleet], caplog: pytest.LogCaptureFixture
+) -> None:
     begun, may_end = Event(), Event()
 
     class Slow:
@@ -250,6 +252,8 @@ def test_cancelling_a_run_ends_its_call_in_flight(open_fleet: Callable[[App], Fl
     run = fleet.client.get(run_id)
     assert run.status is RunStatus.CANCELLED
     assert "answer" not in run.vars
+    said = f"llm_call of run {run_id}, which was abandoned, has answered"
+    eventually(lambda: said in caplog.text, message="the late answer is dropped without a word")
 
 
 def test_the_provider_of_a_call_is_what_its_limit_counts() -> None:

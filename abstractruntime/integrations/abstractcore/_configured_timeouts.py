@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from .constants import DEFAULT_LLM_TIMEOUT_S, DEFAULT_TOOL_TIMEOUT_S
 
 __all__ = ["ConfiguredTimeouts", "configured_timeouts"]
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +36,8 @@ def _asked(ask: Callable[[Any], Any], default: float) -> float:
         from abstractcore.config import manager
 
         return float(ask(manager.get_config_manager()))
+    except ImportError:
+        return default
     except Exception:  # a broken configuration file of somebody else's must not keep a runtime from starting
+        logger.warning("AbstractCore's timeouts can't be read; %g s are used", default, exc_info=True)
         return default

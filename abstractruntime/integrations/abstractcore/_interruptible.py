@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
 __all__ = ["CallAbandonedError", "call_while_wanted"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -19,9 +22,11 @@ class CallAbandonedError(Exception):
 
 
 class _Call(Generic[T]):
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], name: str) -> None:
         self._work = work
+        self._name = name
         self.ended = Event()
+        self.abandoned = Event()
         self._result: list[T] = []
         self._error: BaseException | None = None
 
@@ -32,6 +37,9 @@ class _Call(Generic[T]):
             self._error = exc  # raised where the result is asked for
         finally:
             self.ended.set()
+        if self.abandoned.is_set():
+            how = "answered" if self._error is None else f"failed: {self._error}"
+            logger.warning("%s, which was abandoned, has %s; that is dropped", self._name, how)
 
     def result(self) -> T:
         if self._error is not None:
@@ -49,9 +57,10 @@ def call_while_wanted(work: Callable[[], T], unwanted: Callable[[], bool], *, na
         CallAbandonedError: ``unwanted()`` was true before the call ended.
         BaseException: whatever ``work`` raised.
     """
-    call = _Call(work)
+    call = _Call(work, name)
     Thread(target=copy_context().run, args=(call.run,), name=name, daemon=True).start()
     while not call.ended.wait(_LOOK_EVERY_S):
         if unwanted():
+            call.abandoned.set()
             raise CallAbandonedError(f"{name}: nobody wants the result any more; it is dropped")
     return call.result()

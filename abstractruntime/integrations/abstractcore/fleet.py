@@ -56,8 +56,7 @@ def declare_effects(
 
     Args:
         llm: makes the client, once per worker process.
-        tools: makes the executor, once per worker process; without one, only runtime-owned tools
-            (``open_attachment``) can be called.
+        tools: makes the executor, once per worker process; without one, TOOL_CALLS fail and say so.
         llm_limits, tool_limits: how many may run at once or begin per time, see `per_provider` and `Limit`.
         llm_lease_s, tool_lease_s: seconds without a heartbeat after which another worker takes a call over;
             default: the deployment's setting.

@@ -52,9 +52,11 @@ def send_idempotency_keys(client: Any) -> None:
 def _add_key(request: Any) -> None:
     if request.method != "POST" or HEADER in request.headers:
         return
+    from httpx import RequestNotRead
+
     try:
         body: bytes = request.content
-    except Exception:  # a body that is streamed can't be read twice, so its request goes without a key
+    except RequestNotRead:  # a body that is streamed can't be read twice, so its request goes without a key
         return
     key = request_key(str(request.url), body)
     if key is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from .request_capture import capture_request
 from .streams import consume_stream
 
 __all__ = ["LocalAbstractCoreLLMClient"]
+
+logger = logging.getLogger(__name__)
 
 _DEFAULT_TRACES = 50
 _NOT_FOR_PROVIDERS = ("stream", "streaming", "base_url", "_provider", "_model")
@@ -149,6 +152,7 @@ def model_capabilities(model: str) -> dict[str, Any]:
 
         return dict(get_model_capabilities(model))
     except Exception:  # a table of somebody else's; a missing entry must not keep a runtime from starting
+        logger.info("no capabilities of model %s; a default window is assumed", model, exc_info=True)
         return {"max_tokens": DEFAULT_MAX_TOKENS}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from .payload import LlmCall, positive_int
 from .run_settings import limits_of
 
 __all__ = ["Answer", "Ask", "Reply", "is_truncated", "whole_answer"]
+
+logger = logging.getLogger(__name__)
 
 _REASONS = frozenset({"length", "max_tokens", "max_output_tokens"})
 _UNKNOWN_BUDGET = 2048
@@ -112,6 +115,7 @@ def _capability(llm: Any) -> int | None:
     try:
         known = ask()
     except Exception:  # a client that can't tell has no cap
+        logger.info("the client's capabilities can't be had; its answers have no cap", exc_info=True)
         return None
     if not isinstance(known, dict):
         return None
