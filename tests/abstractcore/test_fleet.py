@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -294,5 +295,14 @@ def test_requests_carry_the_key_of_their_effect(open_fleet: Callable[[App], Flee
 
 
 def test_a_provider_without_an_http_client_is_left_alone() -> None:
-    provider = object()
+    provider = SimpleNamespace(client=SimpleNamespace(model="in this process"))
     carry_idempotency_keys(provider)
+    assert vars(provider.client) == {"model": "in this process"}
+
+
+def test_an_http_client_is_told_once() -> None:
+    provider = SimpleNamespace(client=SimpleNamespace(event_hooks={"request": [], "response": []}))
+    carry_idempotency_keys(provider)
+    carry_idempotency_keys(provider)
+    assert len(provider.client.event_hooks["request"]) == 1
+    assert provider.client.event_hooks["response"] == []
