@@ -245,6 +245,7 @@ class Drive:
             handler = self._host.handlers.get(step.effect.type)
             told = on_committed_of(handler)
             if told is not None:
+                self._seen.writes = None  # it may write to the store by itself
                 context = self._context(step, handler)
                 carry_out(context, notify_committed, told, self.run, step.effect, step.key)
         return None

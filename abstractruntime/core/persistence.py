@@ -21,6 +21,7 @@ from .repair import missing_closing, was_left_over
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
 from .step_stamp import marks_of_others
+from .step_writer import StepWriter, StepWriting
 from .tally import Tally
 from .traces import attach_traces, renew_traces
 from .transition import Transition
@@ -70,11 +71,14 @@ class Seen:
         run: the state; its ``vars`` are the driver's to change.
         version: the store's mark of this version, ``None`` if it has none.
         limits: ``_limits`` as stored, to merge changes of others with the step's own.
+        writes: after the driver itself has written this version, `Writing.writes` of the run: while it is the
+            same, nobody in this process has written since, and the driver need not look again at once.
     """
 
     run: RunState
     version: object
     limits: dict[str, Any]
+    writes: int | None = None
 
 
 class Persistence:
@@ -89,6 +93,7 @@ class Persistence:
         self._swap: _Swap | None = getattr(run_store, "swap", None)
         self._save_of_swap = _save_beside_swap(run_store)
         self._atomic: Callable[[], AbstractContextManager[object]] | None = getattr(run_store, "atomic", None)
+        self.step_writing = StepWriting.of(run_store, ledger_store)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -237,19 +242,43 @@ class Persistence:
         ``driver`` has given it back: whoever makes it go on later finds it free.
         """
         is_recorded = False
-        if outcome is not None and self._atomic is not None and self._is_watched():
+        writing = self.step_writing
+        writer = None if writing is None or seen.version is None else writing.writer
+        is_one_write = writer is not None or self._atomic is None
+        if outcome is not None and not is_one_write and self._is_watched():
             self.ledger_store.append(outcome)
             outcome = None
+        made: Transition | None = None
         try:
+            if writer is not None:
+                record = None if outcome is None else writer.encoded(outcome)
+                is_recorded = True  # as far as the effect goes: it has happened, and can be recorded
+                made = make()
+                found = self._ended(writer, seen, made, record)
+                if found is not None:
+                    return found, True
             with self.writing(seen.run.run_id) as held:
                 if outcome is not None:
                     self.ledger_store.append(outcome)
                     is_recorded = True
-                return self._write(seen, make(), driver, held)
+                return self._write(seen, made or make(), driver, held)
         except BaseException:  # an interrupt as well: the effect has happened
             if outcome is not None and is_recorded:
                 self._keep_outcome(outcome)
             raise
+
+    def _ended(self, writer: StepWriter, seen: Seen, made: Transition, record: object) -> Seen | None:
+        """The run as written in one call; ``None`` if there is more to write, or more to look at."""
+        run = made.run
+        is_running = seen.run.status is run.status is RunStatus.RUNNING
+        if made.records or made.closing or not is_running:
+            return None
+        version = writer.end(record, run, version=seen.version)
+        if version is None:
+            return None
+        held = self.locks.writing(run.run_id)
+        held.writes += 1
+        return _seen(run, version, held.writes)
 
     def _write(self, seen: Seen, made: Transition, driver: object, held: Writing) -> tuple[Seen, bool]:
         if made.records:
@@ -268,7 +297,9 @@ class Persistence:
         held.writes += 1
         if made.run.status is not RunStatus.RUNNING:
             self.locks.give_back(seen.run.run_id, driver)
-        return _seen(made.run, None if version is _UNKNOWN else version), True
+        if version is _UNKNOWN:
+            return _seen(made.run, None), True
+        return _seen(made.run, version, held.writes if self._is_plain_save() else None), True
 
     def _save(self, seen: Seen, made: Transition) -> object | None:
         """The version saved; ``None`` if the step is somebody else's."""
@@ -326,6 +357,9 @@ class Persistence:
 
     def refresh(self, seen: Seen, driver: object) -> Seen:
         """The run as stored now, given back by ``driver`` if it can't go on (`spec/01 §14`)."""
+        writes, seen.writes = seen.writes, None  # once: a node or an effect takes its time
+        if writes is not None and self.locks.writing(seen.run.run_id).writes == writes:
+            return seen
         if self.changed_since(seen) is None:
             return seen
         with self.writing(seen.run.run_id):
@@ -359,9 +393,9 @@ def _save_beside_swap(store: object) -> object:
     return None if owner is None else owner.__dict__.get("save")
 
 
-def _seen(run: RunState, version: object) -> Seen:
+def _seen(run: RunState, version: object, writes: int | None = None) -> Seen:
     limits = run.vars.get("_limits")
-    return Seen(run, version, dict(limits) if isinstance(limits, dict) else {})
+    return Seen(run, version, dict(limits) if isinstance(limits, dict) else {}, writes)
 
 
 def _keep_control(stored: RunState, seen: Seen, new: RunState) -> None:

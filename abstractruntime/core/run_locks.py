@@ -121,4 +121,7 @@ def alone(store: object, run_id: str) -> Iterator[Writing]:
     """
     atomic = getattr(store, "atomic", None)
     with nullcontext() if atomic is None else atomic(), locks_of(store).writing(run_id) as held:
-        yield held
+        try:
+            yield held
+        finally:
+            held.writes += 1

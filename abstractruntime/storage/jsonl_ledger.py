@@ -17,7 +17,7 @@ from abstractruntime.core.models import StepRecord
 from .base import LedgerStore, RecordDicts
 from .checkpoints import PriorResult
 from .file_names import checked_id, is_file_id
-from .json_text import decode, encode
+from .json_text import decode, encode_stored
 from .ledger_lines import LedgerLines
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .line_files import LineFile, lines_of, object_of, reading, writing
@@ -62,7 +62,7 @@ class JsonlLedgerStore(LedgerStore):
         checked_id(record.run_id, "StepRecord.run_id", may_be_empty=True)
         what = f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
         stored = record.to_dict()
-        line = encode(stored, what).encode() + b"\n"
+        line = encode_stored(stored, what).encode() + b"\n"
         with writing(self._path(record.run_id)) as file:
             start = file.append(line, fsync=self._fsync)
         with self._guard:

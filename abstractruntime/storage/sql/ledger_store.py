@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import StepRecord
 
 from ..base import LedgerStore, RecordDicts
@@ -18,7 +17,7 @@ from ..ledger_metrics import Metrics, add_completed, wanted_ids
 from . import deletion
 from . import door_statements as sql
 from .engine import Database
-from .rows import record_row
+from .ledger_appends import append_after_head, record_params
 from .statements import LEDGER_AFTER
 
 __all__ = ["SqlLedgerStore"]
@@ -64,25 +63,12 @@ class SqlLedgerStore(LedgerStore):
             TypeError: the record holds something that has no JSON form.
             IntegrityError: (the driver's) the next position is taken, so the run's head is damaged.
         """
-        if not record.run_id or not record.run_id.strip():
-            raise InvalidInputError("StepRecord.run_id must be non-empty")
-        text, status, key = record_row(record)
-        params = {"run_id": record.run_id, "json": text, "status": status, "key": key}
+        params = record_params(record)
         if self._database.dialect.name == "postgresql":
             self._database.write_once(lambda session: session.execute(sql.APPEND, params))
-        else:
-            self._append_sqlite(params)
-
-    def _append_sqlite(self, params: dict[str, str | None]) -> None:
+            return
         with self._database.transaction() as session:
-            try:
-                session.execute(sql.APPEND_AFTER_HEAD, params)
-            except self._database.dialect.integrity_error as exc:
-                seq = session.execute(sql.NEXT_SEQ, params).fetchone()[0]
-                where = f"(run_id='{params['run_id']}', seq={seq}, db={self._database.url.database})"
-                logger.error("ledger append refused, the head is damaged: %s %s", exc, where)
-                raise self._database.dialect.integrity_error(f"{exc} {where}") from exc
-            session.execute(sql.MOVE_HEAD, params)
+            append_after_head(self._database, session, params)
 
     def list(self, run_id: str) -> RecordDicts:
         """The run's records by position. Damaged rows are left out and reported in the log."""

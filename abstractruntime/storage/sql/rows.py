@@ -9,7 +9,7 @@ from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
 
 from ..checkpoints import Checkpoint, Task
-from ..json_text import decode, encode
+from ..json_text import decode, encode_stored
 from ..run_index import stripped
 from .driver import Session
 from .statements import LOAD, Statement
@@ -30,16 +30,16 @@ def state_columns(run: RunState) -> dict[str, object]:
     waiting = run.waiting
     columns: dict[str, object] = {
         "run_id": run.run_id,
-        "status": run.status.value,
+        "status": run.status._value_,
         "wait_reason": None,
         "wait_until": None,
         "wait_key": None,
         "current_node": run.current_node,
         "updated_at": run.updated_at,
-        "run_json": encode(run.to_dict(), f"run '{run.run_id}'"),
+        "run_json": encode_stored(run.to_dict(), f"run '{run.run_id}'"),
     }
     if waiting is not None:
-        columns["wait_reason"] = waiting.reason.value
+        columns["wait_reason"] = waiting.reason._value_
         columns["wait_key"] = waiting.wait_key
         if waiting.reason is WaitReason.UNTIL:
             columns["wait_until"] = waiting.until
@@ -59,8 +59,10 @@ def run_columns(run: RunState) -> dict[str, object]:
 
 def record_row(record: StepRecord) -> tuple[str, str, str | None]:
     """``(record_json, status, idempotency_key)``."""
-    text = encode(record.to_dict(), f"a ledger record of run '{record.run_id}' (node '{record.node_id}')")
-    return text, record.status.value, record.idempotency_key
+    text = encode_stored(
+        record.to_dict(), f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
+    )
+    return text, record.status._value_, record.idempotency_key
 
 
 def wait_keys(run: RunState) -> list[str]:

@@ -26,9 +26,11 @@ from . import door_statements as sql
 from .commit import set_wait_tables
 from .driver import Parameters, Session
 from .engine import Database
+from .ledger_store import SqlLedgerStore
 from .listing import conditions_of
 from .rows import decode_run, run_columns, state_columns, wait_keys
 from .statements import CLEAR_TIMED_WAIT, CLEAR_WAIT_KEYS, statement
+from .step_writer import SqliteStepWriter
 
 __all__ = ["SqlRunStore"]
 
@@ -85,6 +87,12 @@ class SqlRunStore(RunStore):
     def atomic(self) -> AbstractContextManager[None]:
         """All writes of this thread to this database, runs and ledgers, commit together or not at all."""
         return self._database.atomic()
+
+    def step_writer(self, ledger: object) -> SqliteStepWriter | None:
+        """See `core.step_writer.StepWriter`; ``None`` unless both are the same SQLite file's."""
+        if not isinstance(ledger, SqlLedgerStore) or ledger.lock_domain is not self.lock_domain:
+            return None
+        return SqliteStepWriter(self._database) if self._database.dialect.name == "sqlite" else None
 
     def load(self, run_id: str) -> RunState | None:
         """A fresh object, or ``None`` when the id is unknown or blank.

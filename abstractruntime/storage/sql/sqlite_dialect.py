@@ -57,6 +57,8 @@ class SqliteDialect:
             "PRAGMA journal_mode=WAL",
             f"PRAGMA synchronous={synchronous}",
             "PRAGMA foreign_keys=ON",
+            # Pages of log before it is copied into the file, which waits for the disk: 16 MB.
+            "PRAGMA wal_autocheckpoint=4000",
         )
         self._busy_timeout_s = busy_timeout_s
         if sqlite3.sqlite_version_info < MIN_VERSION:
@@ -106,7 +108,12 @@ class SqliteDialect:
         return SqliteSession(connection, self)
 
     def begin(self, session: Session) -> None:
-        _patiently(lambda: session.execute(BEGIN))
+        try:
+            session.execute(BEGIN)
+        except sqlite3.OperationalError as exc:
+            if not _is_locked(exc):
+                raise
+            _patiently(lambda: session.execute(BEGIN))
 
     def commit(self, session: Session) -> None:
         session.execute(COMMIT)
