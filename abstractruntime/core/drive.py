@@ -28,13 +28,14 @@ from .handler_parts import (
 from .hooks import EvidenceRecorder, Hooks
 from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import BoundHandler, EffectOutcome, invoke
-from .persistence import Persistence, Seen
+from .persistence import Persistence
 from .policy import EffectPolicy
 from .resume import woken
 from .reuse import PriorFailure, ReuseLookup
 from .spec import RunContext, WorkflowSpec
 from .step import begin_effect, checked_plan, not_json, unencodable_step
 from .step_stamp import is_same_step
+from .store_ports import Seen
 
 __all__ = ["Drive", "Host"]
 

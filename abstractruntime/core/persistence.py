@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 from .control import goes_on, is_paused
 from .environment import Environment
@@ -22,63 +20,18 @@ from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
 from .step_stamp import marks_of_others
 from .step_writer import StepWriter, StepWriting
+from .store_ports import LedgerPort, RunStorePort, Seen, Swap, seen_as
 from .tally import Tally
 from .traces import attach_traces, renew_traces
 from .transition import Transition
 
-__all__ = ["LedgerPort", "Persistence", "RunStorePort", "Seen"]
+__all__ = ["Persistence"]
 
 logger = logging.getLogger(__name__)
 
 
-class RunStorePort(Protocol):
-    """The two methods every run store has (`spec/02 §2.1`).
-
-    Beyond the contract a store may offer ``version_of(run_id)``, which changes with every save and spares
-    full loads, ``swap(run, before=, version=)``, a save that happens only if the stored run still has that
-    version and returns the new one (else ``None``), ``lock_domain``, an object that several stores over the
-    same runs share, and ``atomic()``, a context in which nobody else writes, and in which (where the store
-    has transactions) all writes through this store and its ledger commit together or not at all. A store
-    that keeps parts of ended runs elsewhere offers ``whole(run)``, a loaded run with its output put back.
-    """
-
-    def save(self, run: RunState) -> None: ...
-
-    def load(self, run_id: str) -> RunState | None: ...
-
-
-class LedgerPort(Protocol):
-    """The two methods every ledger store has (`spec/02 §2.2`)."""
-
-    def append(self, record: StepRecord) -> None: ...
-
-    def list(self, run_id: str) -> list[dict[str, Any]]: ...
-
-
-class _Swap(Protocol):
-    def __call__(self, run: RunState, *, before: RunState, version: Any) -> object | None: ...
-
-
 _UNKNOWN = object()
 """The version of what was saved, where the store has none."""
-
-
-@dataclass(slots=True)
-class Seen:
-    """A run as a driver knows it to be stored.
-
-    Attributes:
-        run: the state; its ``vars`` are the driver's to change.
-        version: the store's mark of this version, ``None`` if it has none.
-        limits: ``_limits`` as stored, to merge changes of others with the step's own.
-        writes: after the driver itself has written this version, `Writing.writes` of the run: while it is the
-            same, nobody in this process has written since, and the driver need not look again at once.
-    """
-
-    run: RunState
-    version: object
-    limits: dict[str, Any]
-    writes: int | None = None
 
 
 class Persistence:
@@ -90,7 +43,7 @@ class Persistence:
         self.locks = locks_of(run_store)
         self.tally = Tally()
         self._version_of = getattr(run_store, "version_of", None)
-        self._swap: _Swap | None = getattr(run_store, "swap", None)
+        self._swap: Swap | None = getattr(run_store, "swap", None)
         self._save_of_swap = _save_beside_swap(run_store)
         self._atomic: Callable[[], AbstractContextManager[object]] | None = getattr(run_store, "atomic", None)
         self.step_writing = StepWriting.of(run_store, ledger_store)
@@ -132,7 +85,7 @@ class Persistence:
         """
         version = self._version(run_id)  # first: a write in between makes this version look old, not new
         run = self.load(run_id)
-        return _seen(run, version)
+        return seen_as(run, version)
 
     def current(self, seen: Seen) -> Seen:
         """`see` again, which costs no load if the store can tell that the run is still the one seen.
@@ -278,7 +231,7 @@ class Persistence:
             return None
         held = self.locks.writing(run.run_id)
         held.writes += 1
-        return _seen(run, version, held.writes)
+        return seen_as(run, version, held.writes)
 
     def _write(self, seen: Seen, made: Transition, driver: object, held: Writing) -> tuple[Seen, bool]:
         if made.records:
@@ -298,8 +251,8 @@ class Persistence:
         if made.run.status is not RunStatus.RUNNING:
             self.locks.give_back(seen.run.run_id, driver)
         if version is _UNKNOWN:
-            return _seen(made.run, None), True
-        return _seen(made.run, version, held.writes if self._is_plain_save() else None), True
+            return seen_as(made.run, None), True
+        return seen_as(made.run, version, held.writes if self._is_plain_save() else None), True
 
     def _save(self, seen: Seen, made: Transition) -> object | None:
         """The version saved; ``None`` if the step is somebody else's."""
@@ -391,11 +344,6 @@ def _save_beside_swap(store: object) -> object:
     """The ``save`` of the class that has the ``swap``."""
     owner = next((kind for kind in type(store).__mro__ if "swap" in kind.__dict__), None)
     return None if owner is None else owner.__dict__.get("save")
-
-
-def _seen(run: RunState, version: object, writes: int | None = None) -> Seen:
-    limits = run.vars.get("_limits")
-    return Seen(run, version, dict(limits) if isinstance(limits, dict) else {}, writes)
 
 
 def _keep_control(stored: RunState, seen: Seen, new: RunState) -> None:

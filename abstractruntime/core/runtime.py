@@ -24,13 +24,14 @@ from .inspection import Inspection
 from .local_scope import LocalScope
 from .models import Effect, EffectType, RunState, RunStatus, utc_now, utc_now_iso
 from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
-from .persistence import LedgerPort, Persistence, RunStorePort
+from .persistence import Persistence
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
 from .redaction import redacting_ledger, redacting_run_store
 from .resume import check_resumable, due_time, resumed
 from .resume_record import recorded_payload
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
+from .store_ports import LedgerPort, RunStorePort
 
 __all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "utc_now", "utc_now_iso"]
 

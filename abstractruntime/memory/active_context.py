@@ -7,8 +7,8 @@ from typing import Any
 
 from abstractruntime.core.errors import UnknownRunError
 from abstractruntime.core.models import RunState
-from abstractruntime.core.persistence import RunStorePort
 from abstractruntime.core.run_locks import alone
+from abstractruntime.core.store_ports import RunStorePort
 
 from .llm_view import messages_view, run_view
 from .rehydration import rehydrate

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from abstractruntime.core.control import is_controlled
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.models import RunState, RunStatus
-from abstractruntime.core.persistence import Persistence, Seen
+from abstractruntime.core.persistence import Persistence
 from abstractruntime.core.resume import due_time, woken
 from abstractruntime.core.step_stamp import keep_step
+from abstractruntime.core.store_ports import Seen
 from abstractruntime.core.transition import Transition, changed
 
 __all__ = ["claim_due", "claim_running"]

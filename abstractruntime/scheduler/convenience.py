@@ -12,10 +12,10 @@ from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.errors import WaitMismatchError
 from abstractruntime.core.models import EffectType, RunState, WaitReason
 from abstractruntime.core.outcome import EffectHandler
-from abstractruntime.core.persistence import LedgerPort, RunStorePort
 from abstractruntime.core.policy import EffectPolicy
 from abstractruntime.core.runtime import Runtime
 from abstractruntime.core.spec import WorkflowSpec
+from abstractruntime.core.store_ports import LedgerPort, RunStorePort
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 
 from ._host_calls import waiting_of
