@@ -1,9 +1,14 @@
-"""How long things take on an idle fleet: start -> first step or end, event -> resumed, timer -> fired."""
+"""How long things take on a fleet that is idle or under half load: start -> first step or end,
+event -> resumed, timer -> fired."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from threading import Event
 
 from abstractruntime.core.models import RunStatus
 from workers.client import Client
@@ -11,6 +16,10 @@ from workers.client import Client
 from .fleet import Fleet
 
 SAMPLES = 200
+LOAD_STEPS = 10
+"""Effect steps of each run that makes the load."""
+LOAD_RUNS = 200
+"""Runs by which the full load is measured."""
 
 
 def submit_to_finished(fleet: Fleet, steps: int, samples: int = SAMPLES) -> list[float]:
@@ -56,6 +65,33 @@ def timer_lateness(fleet: Fleet, samples: int = SAMPLES) -> list[float]:
     return [
         (_stamped(run.output) - moment.timestamp()) * 1000 for run, moment in zip(ended, due, strict=True)
     ]
+
+
+@contextmanager
+def half_load(fleet: Fleet) -> Iterator[float]:
+    """Meanwhile runs are started, one by one, at half the pace at which the fleet just got through many.
+
+    Gives that pace in steps per second.
+    """
+    before = time.perf_counter()
+    for run_id in fleet.client.start_many("chain", [{"steps": LOAD_STEPS + 1}] * LOAD_RUNS):
+        fleet.client.wait(run_id, timeout=60)
+    apart = 2 * (time.perf_counter() - before) / LOAD_RUNS
+    is_over = Event()
+
+    def start_runs() -> None:
+        due = time.perf_counter()
+        while not is_over.wait(max(0.0, due - time.perf_counter())):
+            fleet.client.start("chain", {"steps": LOAD_STEPS + 1})
+            due += apart
+
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(start_runs)
+        try:
+            yield LOAD_STEPS / apart
+        finally:
+            is_over.set()
+            starting.result()
 
 
 def _stamped(output: dict[str, object] | None) -> float:
