@@ -38,6 +38,7 @@ from .hints import Dispatcher, Handover, Hint, Message
 from .limiter import STARTED, Limiter
 from .lost_race import LostRace
 from .placement import Placement, Timing, placement, timer
+from .recent import RecentCheckpoints
 from .step_writes import (
     AlreadyDone,
     after_write,
@@ -84,6 +85,7 @@ class Commits:
         keep_clock_s: float = 0.0,
     ) -> None:
         self.store = store
+        self.recent = RecentCheckpoints()
         self._clock = KeptClock(keep_clock_s)
         self.timing = timing
         self.limiter = Limiter(store, timing)
@@ -170,7 +172,9 @@ class Commits:
         write = with_held(write)
         messages = messages_of(write, place)  # first: the time a commit takes is part of a timer's delay
         demand(self.store.commit(write))
-        return after_write(write, clock), messages
+        after = after_write(write, clock)
+        self.recent.keep(after, write.run_text, clock)
+        return after, messages
 
     def commit_held(self, held: Checkpoint, clock: StepClock) -> tuple[Checkpoint, list[Message]]:
         """Write the steps that were held, if there are any.

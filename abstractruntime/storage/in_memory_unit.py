@@ -53,7 +53,7 @@ class InMemoryUnit:
     def write(self, write: Write) -> Written:
         tables, run = self._tables, write.run
         summary = summary_of(run, version=write.before.version + 1, due_at=write.due_at)
-        text = text_of(run)
+        text = write.run_text = text_of(run)
         records = [record_of(record.to_dict(), run.run_id) for record in write.records]
         step = write.step
         step_text = None if step is None else encode(step.to_dict(), f"the step of run '{run.run_id}'")
