@@ -250,6 +250,19 @@ class Unit(Protocol):
         """
         ...
 
+    def insert_many(
+        self,
+        runs: Sequence[RunState],
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> list[str]:
+        """`insert` for each; the ids of those that were added, an id that comes twice once."""
+        ...
+
     @property
     def slots(self) -> Slots:
         """Limits: who holds a slot, who waits for one. Lock the keys first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from abstractruntime.core.models import RunState, RunStatus
 
@@ -130,6 +131,19 @@ class InMemoryUnit:
             siblings.append(run.run_id)
             self._undo.append(siblings.pop)
         return True
+
+    def insert_many(
+        self,
+        runs: Sequence[RunState],
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> list[str]:
+        place = partial(self.insert, depth=depth, wake_at=wake_at, priority=priority, admission=admission)
+        return [run.run_id for run in runs if place(run, unsent=unsent)]
 
     def _put(self, row: Row) -> None:
         old = self._tables.runs.get(row.summary.run_id)
