@@ -41,7 +41,7 @@ def test_all_listeners_go_on(client: Client, pump: Pump, listeners: int) -> None
     assert {client.get(run_id).status for run_id in ids} == {RunStatus.COMPLETED}
 
 
-def test_an_event_with_one_listener_is_five_statements(
+def test_an_event_with_one_listener_is_seven_statements(
     postgres_fleet: tuple[Client, Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, pump = postgres_fleet
@@ -52,9 +52,11 @@ def test_an_event_with_one_listener_is_five_statements(
     assert len(receipt.resumed) == 1
     assert seen == [
         "BEGIN",
-        "WITH locked AS",
+        "SELECT pg_advisory_xact_lock(k) FROM",
+        "INSERT INTO events",
         "WITH found AS",
-        "WITH e AS",
+        "INSERT INTO event_cursors",
+        "WITH r AS",
         "COMMIT",
     ]
 

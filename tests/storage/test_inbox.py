@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Thread
 
 from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.checkpoints import CheckpointStore, Event, StoredEvent, Write, Written
-from abstractruntime.storage.sql.engine import open_database
-from abstractruntime.storage.sql.migrate import upgrade
-from abstractruntime.storage.sql.store import SqlCheckpointStore
 from tests.storage.runs import a_run, insert, moved, waiting_for
 
 
@@ -152,26 +148,3 @@ def test_a_cancelled_run_is_no_waiter_even_with_its_wait_kept(store: CheckpointS
     moved(store, before, replace(before.run, status=RunStatus.CANCELLED))
     with store.unit() as unit:
         assert unit.waiting_on(["a", "b"]) == []
-
-
-def test_who_adds_an_event_holds_its_keys_until_the_end(postgres_url: str) -> None:
-    """On PostgreSQL one statement locks and adds: the second event must not get its position before the first
-    is there to be seen."""
-    database = open_database(postgres_url)
-    upgrade(database)
-    store, order = SqlCheckpointStore(database), []
-
-    def second() -> None:
-        _add(store, Event("e2", "k", {}))
-        order.append("second")
-
-    with store.unit() as unit:
-        unit.lock_keys(["k", "other"])
-        assert unit.add_event(Event("e1", "k", {})) is not None
-        thread = Thread(target=second)
-        thread.start()
-        thread.join(0.3)
-        order.append("first")
-    thread.join(10)
-    database.close()
-    assert order == ["first", "second"]

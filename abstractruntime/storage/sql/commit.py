@@ -11,7 +11,6 @@ from ..run_index import due_time
 from . import statements as sql
 from .driver import Session
 from .engine import Database
-from .inbox import Consumed
 from .rows import record_row, state_columns, wait_keys
 
 __all__ = ["commit", "set_wait_tables", "write_run"]
@@ -27,12 +26,9 @@ def commit(database: Database, write: Write) -> Written:
         return _write(session, write, params, rows)
 
 
-def write_run(session: Session, write: Write, consumed: Consumed | None = None) -> Written:
-    """The same inside a transaction that is open already. PostgreSQL: ``consumed`` is written with it; if it
-    does not succeed, the transaction is to be undone."""
+def write_run(session: Session, write: Write) -> Written:
+    """The same inside a transaction that is open already."""
     params, rows = _parameters(write, postgresql=session.dialect.name == "postgresql")
-    if consumed is not None:
-        params["consumed_key"], params["consumed_seq"] = consumed.wait_key, consumed.seq
     return _write(session, write, params, rows)
 
 
@@ -105,10 +101,7 @@ def _write(session: Session, write: Write, params: dict[str, object], rows: list
 
 def _swap(session: Session, write: Write, params: dict[str, object], rows: list[Row]) -> Written:
     statement = sql.commit_statement(
-        min(len(rows), sql.FEW_RECORDS + 1),
-        min(2, len(write.unless_completed)),
-        still=_stays(write),
-        consumes="consumed_key" in params,
+        min(len(rows), sql.FEW_RECORDS + 1), min(2, len(write.unless_completed)), still=_stays(write)
     )
     try:
         if session.dialect.name == "postgresql":

@@ -4,38 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..checkpoints import Event, StoredEvent
 from ..json_text import decode, encode
 from . import statements as sql
 from .driver import Session
 
-__all__ = ["Consumed", "add_event", "consume", "lock_keys", "next_event", "waiting_on"]
-
-
-class Consumed(NamedTuple):
-    """The run has consumed all events of this key up to ``seq``."""
-
-    run_id: str
-    wait_key: str
-    seq: int
+__all__ = ["add_event", "consume", "lock_keys", "next_event", "waiting_on"]
 
 
 def lock_keys(session: Session, keys: Iterable[str]) -> None:
-    """PostgreSQL: hold the keys until the transaction ends. (SQLite's write transactions exclude each other.)
+    """Hold the keys until the transaction ends. On SQLite a write transaction excludes all others anyway.
 
     The locks are PostgreSQL's transaction-level advisory locks on a 64-bit hash, taken in one order by
     everybody, so that two units can't wait for each other. Lock all keys in one call, before loading or
     writing runs.
     """
-    hashes = _hashes(keys)
+    if session.dialect.name == "sqlite":
+        return
+    hashes = sorted({_hash(key) for key in keys})
     if hashes:
         session.execute(sql.LOCK_KEYS, {"keys": hashes})
-
-
-def _hashes(keys: Iterable[str]) -> list[int]:
-    return sorted({_hash(key) for key in keys})
 
 
 def _hash(key: str) -> int:
@@ -43,19 +33,19 @@ def _hash(key: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def add_event(session: Session, event: Event, *, locking: Sequence[str] = ()) -> int | None:
-    """The event's position, or ``None`` if its id is known. PostgreSQL: first lock the keys ``locking``."""
-    params: dict[str, object] = {
-        "event_id": event.event_id,
-        "wait_key": event.wait_key,
-        "wildcard_key": event.wildcard_key,
-        "payload_json": encode(event.payload, f"the payload of event '{event.event_id}'"),
-        "emitter_run_id": event.emitter_run_id,
-        "ttl_s": event.ttl_s,
-    }
-    if locking:
-        params["keys"] = _hashes(locking)
-    row = session.execute(sql.LOCK_AND_ADD_EVENT if locking else sql.ADD_EVENT, params).fetchall()
+def add_event(session: Session, event: Event) -> int | None:
+    """The event's position, or ``None`` if its id is known."""
+    row = session.execute(
+        sql.ADD_EVENT,
+        {
+            "event_id": event.event_id,
+            "wait_key": event.wait_key,
+            "wildcard_key": event.wildcard_key,
+            "payload_json": encode(event.payload, f"the payload of event '{event.event_id}'"),
+            "emitter_run_id": event.emitter_run_id,
+            "ttl_s": event.ttl_s,
+        },
+    ).fetchall()
     return int(row[0][0]) if row else None
 
 
@@ -110,6 +100,6 @@ def next_event(session: Session, run_id: str, keys: Sequence[str], *, since: flo
     return StoredEvent(seq, event_id, matched, decode(payload))
 
 
-def consume(session: Session, consumed: Consumed) -> None:
+def consume(session: Session, run_id: str, wait_key: str, seq: int) -> None:
     """Move the run's cursor of this key forward."""
-    session.execute(sql.CONSUME, consumed._asdict())
+    session.execute(sql.CONSUME, {"run_id": run_id, "wait_key": wait_key, "seq": seq})

@@ -107,10 +107,6 @@ _UNLESS = """
     AND NOT EXISTS (SELECT 1 FROM ledger WHERE run_id = :run_id AND idempotency_key {keys}
                     AND status = 'completed')
 """
-_CONSUMED = """
-INSERT INTO event_cursors (run_id, wait_key, seq) VALUES (:run_id, :consumed_key, :consumed_seq)
-ON CONFLICT (run_id, wait_key) DO UPDATE SET seq = excluded.seq WHERE event_cursors.seq < excluded.seq
-"""
 FEW_RECORDS = 4
 """More come as arrays, so that the statement stays short and the same: psycopg translates long ones anew."""
 
@@ -127,28 +123,24 @@ _SET_POSTGRESQL = _SET.replace("{updated_at}", "COALESCE(:updated_at, updated_at
 
 
 @lru_cache(maxsize=128)
-def commit_statement(records: int, keys: int, *, still: bool, consumes: bool = False) -> Statement:
+def commit_statement(records: int, keys: int, *, still: bool) -> Statement:
     """The compare-and-swap of a run. On PostgreSQL it appends ``records`` ledger records as well, whose
     parameters are ``json_0, status_0, key_0, ...`` or, beyond `FEW_RECORDS`, the arrays ``jsons``,
     ``statuses``, ``keys``; on SQLite it returns the new ledger head and `insert_records` follows.
     ``:unless_completed`` is the one key, or with several ``keys`` an array of them (SQLite: JSON text).
-    ``still``: status, wait and times stay. ``consumes``: on PostgreSQL it also does what `CONSUME` does, with
-    ``consumed_key`` and ``consumed_seq``. No row: the version moved, or a key is completed."""
+    ``still``: status, wait and times stay. No row: the version moved, or a key is completed."""
     sqlite, postgresql = ("= :unless_completed",) * 2 if keys == 1 else (_ANY_KEY_SQLITE, _ANY_KEY_POSTGRESQL)
     update = _SET_POSTGRESQL + (_UNLESS.replace("{keys}", postgresql) if keys else "")
-    first = f"WITH e AS ({_CONSUMED})" if consumes else ""
     if records:
         rows = ", ".join(f"({i}, :json_{i}, :status_{i}, :key_{i}::text)" for i in range(records))
         values = f"(VALUES {rows}) AS v (i, json, status, key)"
         if records > FEW_RECORDS:
             values = _RECORD_ARRAYS
         update = f"""
-{f"{first}," if first else "WITH"} r AS ({update} RETURNING run_id, ledger_seq)
+WITH r AS ({update} RETURNING run_id, ledger_seq)
 INSERT INTO ledger (run_id, seq, record_json, status, idempotency_key)
 SELECT r.run_id, r.ledger_seq - :appended + 1 + v.i, v.json, v.status, v.key FROM r, {values}
 """
-    elif first:
-        update = f"{first} {update}"
     guarded = (_SET_STILL if still else _SET_SQLITE) + (_UNLESS.replace("{keys}", sqlite) if keys else "")
     return statement(guarded + " RETURNING ledger_seq", postgresql=update)
 
@@ -264,19 +256,6 @@ INSERT INTO events (event_id, wait_key, wildcard_key, payload_json, emitter_run_
 VALUES (:event_id, :wait_key, :wildcard_key, :payload_json, :emitter_run_id, {now}, {now} + :ttl_s)
 ON CONFLICT (event_id) DO NOTHING RETURNING seq
 """)
-# The subquery gives its row once all locks are held, and only then the event gets its position. What reads
-# afterwards is a statement with a snapshot of its own.
-LOCK_AND_ADD_EVENT = statement(
-    "",
-    postgresql="""
-WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) FROM unnest(:keys::bigint[]) AS k)
-INSERT INTO events (event_id, wait_key, wildcard_key, payload_json, emitter_run_id, added_at, expires_at)
-SELECT :event_id, :wait_key, :wildcard_key::text, :payload_json, :emitter_run_id::text, {now},
-       {now} + :ttl_s::float8
-FROM (SELECT count(*) AS n FROM locked) AS held WHERE held.n > 0
-ON CONFLICT (event_id) DO NOTHING RETURNING seq
-""",
-)
 CONSUME = statement("""
 INSERT INTO event_cursors (run_id, wait_key, seq) VALUES (:run_id, :wait_key, :seq)
 ON CONFLICT (run_id, wait_key) DO UPDATE SET seq = excluded.seq WHERE event_cursors.seq < excluded.seq

@@ -17,7 +17,6 @@ from . import statements as sql
 from .commit import set_wait_tables, write_run
 from .driver import Session
 from .engine import Database
-from .inbox import Consumed
 from .inserting import insert_runs
 from .rows import checkpoint_of, load, run_columns
 from .slots import SqlSlots
@@ -26,43 +25,15 @@ __all__ = ["SqlUnit", "UnitContext"]
 
 
 class SqlUnit:
-    """The statements of one unit, on whatever transaction the session is in. See `checkpoints.Unit`.
+    """The statements of one unit, on whatever transaction the session is in. See `checkpoints.Unit`."""
 
-    On PostgreSQL, where each statement is a round trip, two wait for the next one and become part of it: the
-    locks of wait keys for the event that is added, and the consumption of an event for the write of its run.
+    __slots__ = ("_locked", "_now", "_session")
 
-    Args:
-        may_wait: somebody calls `settle` before the transaction is committed.
-    """
-
-    __slots__ = ("_consumed", "_keys", "_locked", "_may_wait", "_now", "_open")
-
-    def __init__(self, session: Session, *, may_wait: bool = False) -> None:
-        self._open = session
-        self._may_wait = may_wait and session.dialect.name == "postgresql"
-        self._keys: list[str] = []
-        self._consumed: Consumed | None = None
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._now: float | None = None
         # Rows that this unit has locked and not written: nobody else can change them meanwhile.
         self._locked: dict[str, Any] = {}
-
-    @property
-    def _session(self) -> Session:
-        """For all other statements: what waited is carried out before them."""
-        if self._keys:
-            inbox.lock_keys(self._open, self._take_keys())
-        consumed, self._consumed = self._consumed, None
-        if consumed is not None:
-            inbox.consume(self._open, consumed)
-        return self._open
-
-    def settle(self) -> None:
-        """Carry out what waits for another statement."""
-        _ = self._session
-
-    def _take_keys(self) -> list[str]:
-        keys, self._keys = self._keys, []
-        return keys
 
     @property
     def now(self) -> float:
@@ -82,11 +53,7 @@ class SqlUnit:
 
     def write(self, write: Write) -> Written:
         self._locked.pop(write.run.run_id, None)
-        consumed = self._consumed
-        if self._keys or consumed is None or consumed.run_id != write.run.run_id:
-            return write_run(self._session, write)
-        self._consumed = None
-        return write_run(self._open, write, consumed)
+        return write_run(self._session, write)
 
     def insert(
         self,
@@ -138,16 +105,10 @@ class SqlUnit:
         return SqlSlots(self._session)
 
     def lock_keys(self, keys: Iterable[str]) -> None:
-        session = self._session
-        if self._may_wait:
-            self._keys = [*keys]
-        elif session.dialect.name == "postgresql":
-            inbox.lock_keys(session, keys)
+        inbox.lock_keys(self._session, keys)
 
     def add_event(self, event: Event) -> int | None:
-        if self._consumed is not None or not self._keys:
-            return inbox.add_event(self._session, event)
-        return inbox.add_event(self._open, event, locking=self._take_keys())
+        return inbox.add_event(self._session, event)
 
     def waiting_on(self, keys: Iterable[str]) -> list[tuple[str, str]]:
         keys = list(keys)
@@ -162,11 +123,7 @@ class SqlUnit:
         return inbox.next_event(self._session, run_id, keys, since=since)
 
     def consume(self, run_id: str, wait_key: str, seq: int) -> None:
-        session, consumed = self._session, Consumed(run_id, wait_key, seq)
-        if self._may_wait:
-            self._consumed = consumed
-        else:
-            inbox.consume(session, consumed)
+        inbox.consume(self._session, run_id, wait_key, seq)
 
     def open_children(self, run_id: str) -> list[str]:
         rows = self._session.execute(sql.OPEN_CHILDREN, {"run_id": run_id}).fetchall()
@@ -180,22 +137,15 @@ class SqlUnit:
 class UnitContext:
     """Begins a transaction, commits it at the end, undoes it on an exception."""
 
-    __slots__ = ("_transaction", "_unit")
+    __slots__ = ("_transaction",)
 
     def __init__(self, database: Database) -> None:
         self._transaction = database.transaction()
 
     def __enter__(self) -> SqlUnit:
-        self._unit = SqlUnit(self._transaction.__enter__(), may_wait=True)
-        return self._unit
+        return SqlUnit(self._transaction.__enter__())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            try:
-                self._unit.settle()
-            except BaseException as exc:
-                self._transaction.__exit__(type(exc), exc, exc.__traceback__)
-                raise
         self._transaction.__exit__(kind, error, trace)
