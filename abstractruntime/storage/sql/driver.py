@@ -118,6 +118,6 @@ class JoinedSession:
 
     def execute(self, statement: Statement, params: Parameters = {}, /) -> Cursor:  # noqa: B006
         text = statement.postgresql if self._postgresql else statement.sqlite
-        if not self._knows_binary:
+        if not self._knows_binary:  # psycopg2 has no binary parameters
             text = text.replace(")b::text[]", ")s::text[]")
         return self._connection.exec_driver_sql(text, dict(params))
