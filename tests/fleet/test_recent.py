@@ -172,3 +172,13 @@ def test_memory_is_bounded_by_number_and_by_size() -> None:
     assert [name for name in "abcd" if small.take(name, 2)] == ["c", "d"]
     small.keep(a_checkpoint(), " " * recent.LARGEST + TEXT, StepClock(100.0))
     assert small.take("r", 2) is None
+
+
+def test_a_copy_is_given_once() -> None:
+    """The same hint a second time must see what the store has."""
+    kept = RecentCheckpoints()
+    kept.keep(a_checkpoint(), TEXT, StepClock(100.0))
+    taken = kept.take("r", 2)
+    assert taken is not None
+    assert (taken.version, taken.run.vars) == (2, {"n": 1})
+    assert kept.take("r", 2) is None
