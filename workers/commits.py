@@ -8,7 +8,7 @@ is written.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ from .hints import Dispatcher, Handover, Hint, Message
 from .limiter import STARTED, Limiter
 from .lost_race import LostRace
 from .placement import Placement, Timing, placement, timer
+from .recent import RecentCheckpoints
 from .step_writes import (
     AlreadyDone,
     after_write,
@@ -84,6 +85,7 @@ class Commits:
         keep_clock_s: float = 0.0,
     ) -> None:
         self.store = store
+        self.recent = RecentCheckpoints()
         self._clock = KeptClock(keep_clock_s)
         self.timing = timing
         self.limiter = Limiter(store, timing)
@@ -170,7 +172,9 @@ class Commits:
         write = with_held(write)
         messages = messages_of(write, place)  # first: the time a commit takes is part of a timer's delay
         demand(self.store.commit(write))
-        return after_write(write, clock), messages
+        after = after_write(write, clock)
+        self.recent.keep(after, write.run_text, clock)
+        return after, messages
 
     def commit_held(self, held: Checkpoint, clock: StepClock) -> tuple[Checkpoint, list[Message]]:
         """Write the steps that were held, if there are any.
@@ -300,33 +304,41 @@ class Commits:
         )
 
     def insert_run(
+        self, batch: Batch, run: RunState, *, depth: int, priority: int = 0, is_limited: bool = False
+    ) -> bool:
+        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first."""
+        return not self.insert_runs(batch, [run], depth=depth, priority=priority, is_limited=is_limited)
+
+    def insert_runs(
         self,
         batch: Batch,
-        run: RunState,
+        runs: Sequence[RunState],
         *,
         depth: int,
         priority: int = 0,
         is_limited: bool = False,
         may_send: bool = True,
-    ) -> bool:
-        """Add a runnable run; False when its id is taken. ``is_limited``: it has to be admitted first.
-        ``may_send``: False leaves its hint to the sweep."""
+    ) -> list[RunState]:
+        """`insert_run` for many; those whose id is taken. ``may_send``: False leaves hints to the sweep."""
+        if not runs:
+            return []
         now = batch.clock.epoch()
-        place = placement(run, now, self.timing)
         is_crowded = not may_send or self._dispatcher.is_full(Task.TICK)
-        inserted = batch.unit.insert(
-            run,
-            depth=depth,
-            wake_at=now if is_crowded else place.wake_at,  # the sweep feeds the queue in order
-            priority=priority,
-            admission=QUEUED if is_limited else None,
-            unsent=is_crowded,
+        # The sweep feeds the queue in order.
+        wake_at = now if is_crowded else placement(runs[0], now, self.timing).wake_at
+        admission = QUEUED if is_limited else None
+        added = batch.unit.insert_many(
+            runs, depth=depth, wake_at=wake_at, priority=priority, admission=admission, unsent=is_crowded
         )
-        if not inserted:
-            return False
-        if not is_crowded:
-            batch.messages.append(Hint(Task.TICK, run.run_id, 1, run.current_node, run.workflow_id))
-        return True
+        new, taken = set(added), []
+        for run in runs:
+            if run.run_id not in new:
+                taken.append(run)
+                continue
+            new.remove(run.run_id)  # a second one of the same id found it taken
+            if not is_crowded:
+                batch.messages.append(Hint(Task.TICK, run.run_id, 1, run.current_node, run.workflow_id))
+        return taken
 
     def resume_parent(self, batch: Batch, child: RunState) -> None:
         """Tell the parent of an ended child, if it waits for it."""

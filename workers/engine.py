@@ -9,11 +9,10 @@ from dataclasses import replace
 
 from abstractruntime.app import App, EffectBinding
 from abstractruntime.core import faults, records
-from abstractruntime.core.control import is_paused
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.effects import BUILTIN_EFFECTS
 from abstractruntime.core.environment import Environment
-from abstractruntime.core.errors import CorruptCheckpointError, FailRun
+from abstractruntime.core.errors import FailRun
 from abstractruntime.core.handler_parts import transformer_for
 from abstractruntime.core.models import RunStatus, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
@@ -35,7 +34,6 @@ from abstractruntime.storage.checkpoints import (
     Checkpoint,
     CheckpointStore,
     PriorResult,
-    Task,
     Write,
     Written,
 )
@@ -46,7 +44,8 @@ from .commits import AlreadyDone, Batch, Commits, LostRace
 from .effects import EffectRunner
 from .fleet_scope import WRITING_EFFECTS, FleetScope
 from .held_steps import StepBudget, TakeOneByOne, holds_key, is_held, ledger_of
-from .hints import Hint, Message
+from .hints import Message
+from .loading import Loading, is_ready
 from .placement import timer
 
 __all__ = ["Engine"]
@@ -85,6 +84,7 @@ class Engine:
         self._app = app
         self._store = store
         self._commits = commits
+        self._loading = Loading(commits)
         self._effects = effects
         self._budget = budget or StepBudget()
 
@@ -96,8 +96,8 @@ class Engine:
                 often the sweep has sent others since: a queue that is slower than the grace must not make
                 every step cost the counting of an attempt, or it never catches up.
         """
-        checkpoint = self._load(run_id, version)
-        if checkpoint is None or not self._is_ready(checkpoint):
+        checkpoint = self._loading.load(run_id, version, first=first)
+        if checkpoint is None or not is_ready(checkpoint):
             return
         if first:
             checkpoint.redeliveries = min(0, checkpoint.redeliveries)
@@ -121,7 +121,7 @@ class Engine:
             except (TakeOneByOne, AlreadyDone):
                 # The latter: the ledger has the result of a step that was held, so that step was not to be
                 # taken at all. Alone it takes its result from there.
-                again = self._load(checkpoint.run.run_id, checkpoint.version)
+                again = self._loading.load(checkpoint.run.run_id, checkpoint.version)
                 if again is None:
                     return
                 checkpoint = again
@@ -144,7 +144,7 @@ class Engine:
 
     def effect(self, run_id: str, version: int) -> None:
         """Carry out the pending effect of a run, if it still is at this version."""
-        checkpoint = self._load(run_id, version)
+        checkpoint = self._loading.load(run_id, version)
         if checkpoint is None:
             return
         try:
@@ -153,58 +153,6 @@ class Engine:
             metrics.count("effect_dropped", reason="lost_race")
             return
         self._commits.publish(messages)
-
-    # -- is there something to do ---------------------------------------------------------------
-
-    def _load(self, run_id: str, version: int) -> Checkpoint | None:
-        try:
-            checkpoint = self._store.load(run_id)
-        except CorruptCheckpointError as exc:
-            metrics.count("tick_dropped", reason="corrupt")
-            logger.exception("run %s can't be decoded", run_id)
-            self._store.defer(run_id, version, DEFER_MAX_S, str(exc))
-            return None
-        reason = None
-        if checkpoint is None:
-            reason = "unknown"
-        elif checkpoint.version != version:
-            reason = "stale"
-        elif checkpoint.run.is_terminal:
-            reason = "terminal"
-        elif is_paused(checkpoint.run):
-            reason = "paused"
-        elif checkpoint.lease_until is not None and checkpoint.lease_until > checkpoint.now:
-            reason = "leased"
-        elif checkpoint.due_at is not None and checkpoint.due_at > checkpoint.now:
-            self._too_early(checkpoint)
-            return None
-        if reason is not None:
-            metrics.count("tick_dropped", reason=reason)
-            return None
-        return checkpoint
-
-    def _too_early(self, checkpoint: Checkpoint) -> None:
-        """A hint that came before its time (a worker's clock runs fast): send it again, for the rest."""
-        metrics.count("tick_dropped", reason="early")
-        run = checkpoint.run
-        left = (checkpoint.due_at or 0.0) - checkpoint.now
-        if left <= self._commits.timing.horizon_s:
-            hint = Hint(
-                checkpoint.task, run.run_id, checkpoint.version, run.current_node, run.workflow_id, left
-            )
-            self._commits.publish([hint])
-
-    def _is_ready(self, checkpoint: Checkpoint) -> bool:
-        run = checkpoint.run
-        if checkpoint.task is Task.EFFECT:
-            metrics.count("tick_dropped", reason="effect_pending")
-            return False
-        if run.status is RunStatus.WAITING:
-            if checkpoint.due_at is None:
-                metrics.count("tick_dropped", reason="waiting")
-                return False
-            return True
-        return run.status is RunStatus.RUNNING
 
     # -- one step -------------------------------------------------------------------------------
 

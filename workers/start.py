@@ -152,24 +152,20 @@ def requested_runs(
 
 
 def insert_runs(app: App, commits: Commits, batch: Batch, requests: Sequence[Request], *, room: int) -> None:
-    """Insert the runs, those that exist already excepted. Of the first ``room`` the hints are published, as
-    far as the queue takes them; the others are the sweep's, which feeds the queue as it drains.
+    """Insert runs of one workflow and priority, those that exist already excepted. Of the first ``room`` the
+    hints are published, as far as the queue takes them; the others are the sweep's, which feeds the queue as
+    it drains.
 
     Raises:
         RunConflictError: see `find_conflict`; then the batch must be undone.
     """
     # In one order by everybody: two calls with the same ids must not wait for each other.
-    for number, request in enumerate(sorted(requests, key=lambda request: request.run_id)):
-        run = request.make(app, batch.env)
-        inserted = commits.insert_run(
-            batch,
-            run,
-            depth=0,
-            priority=request.priority,
-            is_limited=bool(app.start_limits(run.workflow_id)),
-            may_send=number < room,
-        )
-        if not inserted:
+    runs = [request.make(app, batch.env) for request in sorted(requests, key=lambda request: request.run_id)]
+    is_limited = bool(app.start_limits(requests[0].workflow.workflow_id))
+    for some, may_send in ((runs[:room], True), (runs[room:], False)):
+        for run in commits.insert_runs(
+            batch, some, depth=0, priority=requests[0].priority, is_limited=is_limited, may_send=may_send
+        ):
             # Seen unlocked if it is committed: its steps must not wait for a caller's transaction.
             find_conflict(run, commits.store.load(run.run_id) or batch.unit.load(run.run_id))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -111,6 +111,7 @@ class Write:
         step, attempts, task, wake_at, due_at, lease_until: the new values of the checkpoint's fields.
         unless_completed: idempotency keys. If the run's ledger holds a COMPLETED record with one of these,
             nothing is written and the result is ``Written.ALREADY_DONE`` (`spec/01 §5.5`).
+        run_text: the state as the store has written it; for who has committed and goes on.
     """
 
     before: Checkpoint
@@ -123,6 +124,7 @@ class Write:
     due_at: float | None = None
     lease_until: float | None = None
     unless_completed: tuple[str, ...] = ()
+    run_text: str | None = field(default=None, init=False, compare=False, repr=False)
 
 
 class Written(Enum):
@@ -246,6 +248,19 @@ class Unit(Protocol):
 
         ``unsent``: no hint will be published, so the sweep's first one is no redelivery.
         """
+        ...
+
+    def insert_many(
+        self,
+        runs: Sequence[RunState],
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> list[str]:
+        """`insert` for each; the ids of those that were added, an id that comes twice once."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from abstractruntime.core.models import RunState, RunStatus
 
@@ -53,7 +54,7 @@ class InMemoryUnit:
     def write(self, write: Write) -> Written:
         tables, run = self._tables, write.run
         summary = summary_of(run, version=write.before.version + 1, due_at=write.due_at)
-        text = text_of(run)
+        text = write.run_text = text_of(run)
         records = [record_of(record.to_dict(), run.run_id) for record in write.records]
         step = write.step
         step_text = None if step is None else encode(step.to_dict(), f"the step of run '{run.run_id}'")
@@ -130,6 +131,19 @@ class InMemoryUnit:
             siblings.append(run.run_id)
             self._undo.append(siblings.pop)
         return True
+
+    def insert_many(
+        self,
+        runs: Sequence[RunState],
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> list[str]:
+        place = partial(self.insert, depth=depth, wake_at=wake_at, priority=priority, admission=admission)
+        return [run.run_id for run in runs if place(run, unsent=unsent)]
 
     def _put(self, row: Row) -> None:
         old = self._tables.runs.get(row.summary.run_id)

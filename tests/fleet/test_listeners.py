@@ -73,3 +73,13 @@ def test_a_listener_is_read_again_once_it_is_written(
     assert second is not None
     assert (first.version, first.run.to_dict()) == (second.version, second.run.to_dict())
     assert first.run is not second.run
+
+
+def test_many_runs_are_three_statements(
+    postgres_fleet: tuple[Client, Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = postgres_fleet
+    client.start("listen")  # the store's clock is known for a while
+    with statements(monkeypatch) as seen:
+        client.start_many("listen", [{}] * 100)
+    assert seen == ["BEGIN", "INSERT INTO runs", "COMMIT"]

@@ -112,8 +112,11 @@ def _listener(client: Client, pump: Pump, wait: dict[str, Any] | None = None) ->
 
 
 def _event(client: Client, pump: Pump, run_id: str) -> Any:
-    eventually(lambda: client.get(run_id).status is not RunStatus.WAITING)
-    pump.run()
+    def ended() -> bool:
+        pump.run()  # again and again: the resumer publishes a moment after its commit can be seen
+        return client.get(run_id).output is not None
+
+    eventually(ended)
     output = client.get(run_id).output
     assert output is not None
     return output["event"]

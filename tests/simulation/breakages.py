@@ -225,7 +225,7 @@ def orders_overwritten() -> Iterator[None]:
 def paused_runs_go_on() -> Iterator[None]:
     """Workers don't look at the pause mark."""
     with (
-        patch("workers.engine.is_paused", lambda run: False),
+        patch("workers.loading.is_paused", lambda run: False),
         patch("workers.commits.is_paused", lambda run: False),
     ):
         yield

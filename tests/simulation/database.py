@@ -338,6 +338,9 @@ class SimulatedUnit:
         self._journal.append(self._database.journal.insert(run, started_at=stamp))
         return True
 
+    def insert_many(self, runs: Sequence[RunState], **place: Any) -> list[str]:
+        return [run.run_id for run in runs if self.insert(run, **place)]
+
     def lock_keys(self, keys: Iterable[str]) -> None:
         self._statement("lock_keys")
         for key in sorted(set(keys)):

@@ -186,6 +186,9 @@ class SqliteUnit:
             self._journal.append(self._database.journal.insert(run, started_at=started_at))
         return inserted
 
+    def insert_many(self, runs: Sequence[RunState], **place: Any) -> list[str]:
+        return [run.run_id for run in runs if self.insert(run, **place)]
+
     def lock_keys(self, keys: Iterable[str]) -> None:
         self._statement("lock_keys").lock_keys(keys)
 

@@ -48,6 +48,34 @@ def test_a_run_id_is_inserted_once(store: CheckpointStore) -> None:
     assert loaded(store, "r1").run.vars == {"first": True}
 
 
+def test_many_runs_are_inserted_as_each_would_be(store: CheckpointStore) -> None:
+    insert(store, a_run("b", vars={"first": True}))
+    odd = {"text": 'quote " backslash \\ ü \ud83d\ude00 {a,NULL}'}
+    runs = [a_run("a", vars=odd, actor_id="ann"), a_run("b"), a_run("c"), waiting_for(a_run("d"), "k")]
+    runs.append(a_run("a", vars={"second": True}))
+    with store.unit() as unit:
+        inserted = unit.insert_many(runs, depth=2, wake_at=5.5, priority=3, admission="queued", unsent=True)
+        assert sorted(inserted) == ["a", "c", "d"]
+    with store.unit() as unit:
+        assert unit.waiting_on(["k"]) == [("d", "k")]
+        assert unit.insert_many([a_run("e"), a_run("f")], depth=0, wake_at=None) != []
+    assert loaded(store, "b").run.vars == {"first": True}
+    assert (loaded(store, "e").wake_at, loaded(store, "e").admission) == (None, None)
+    with store.unit() as unit:
+        assert unit.insert(
+            a_run("z", vars=odd, actor_id="ann"),
+            depth=2,
+            wake_at=5.5,
+            priority=3,
+            admission="queued",
+            unsent=True,
+        )
+    many, one = loaded(store, "a"), loaded(store, "z")
+    assert abs(many.started_at - one.started_at) < 60
+    same = {"started_at": 0.0, "now": 0.0}
+    assert replace(many, **same) == replace(one, run=replace(one.run, run_id="a"), **same)
+
+
 def test_a_commit_replaces_the_checkpoint_and_appends_records(store: CheckpointStore) -> None:
     before = insert(store, a_run())
     step = EffectStep("start", Effect(EffectType.LLM_CALL, {"prompt": "hi"}, "answer"), "next", "key-1")

@@ -40,6 +40,7 @@ def _parameters(write: Write, *, postgresql: bool) -> tuple[dict[str, object], l
     rows = [record_row(record) for record in write.records]
     step = write.step
     params = state_columns(write.run)
+    write.run_text = str(params["run_json"])
     if postgresql and not _moves(write.before.run, write.run):
         params["updated_at"] = None
     params["version"] = write.before.version

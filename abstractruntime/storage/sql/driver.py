@@ -108,13 +108,16 @@ def lost_by(error: Exception, session: PooledSession) -> bool:
 class JoinedSession:
     """Runs statements on a caller's SQLAlchemy connection, inside the caller's transaction."""
 
-    __slots__ = ("_connection", "_postgresql", "dialect")
+    __slots__ = ("_connection", "_knows_binary", "_postgresql", "dialect")
 
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self._connection = connection
         self._postgresql = dialect.name == "postgresql"
+        self._knows_binary = connection.dialect.driver != "psycopg2"
         self.dialect = dialect
 
     def execute(self, statement: Statement, params: Parameters = {}, /) -> Cursor:  # noqa: B006
         text = statement.postgresql if self._postgresql else statement.sqlite
+        if not self._knows_binary:  # psycopg2 has no binary parameters
+            text = text.replace(")b::text[]", ")s::text[]")
         return self._connection.exec_driver_sql(text, dict(params))

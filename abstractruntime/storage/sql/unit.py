@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from . import statements as sql
 from .commit import set_wait_tables, write_run
 from .driver import Session
 from .engine import Database
+from .inserting import insert_runs
 from .rows import checkpoint_of, load, run_columns
 from .slots import SqlSlots
 
@@ -74,6 +76,28 @@ class SqlUnit:
         if run.waiting is not None:
             set_wait_tables(self._session, None, run)
         return True
+
+    def insert_many(
+        self,
+        runs: Sequence[RunState],
+        *,
+        depth: int,
+        wake_at: float | None,
+        priority: int = 0,
+        admission: str | None = None,
+        unsent: bool = False,
+    ) -> list[str]:
+        if len(runs) == 1 or self._session.dialect.name != "postgresql":
+            place = partial(self.insert, depth=depth, wake_at=wake_at, priority=priority, admission=admission)
+            return [run.run_id for run in runs if place(run, unsent=unsent)]
+        shared: dict[str, object] = {
+            "depth": depth,
+            "wake_at": wake_at,
+            "priority": priority,
+            "admission": admission,
+            "redeliveries": UNSENT if unsent else 0,
+        }
+        return insert_runs(self._session, runs, shared)
 
     @property
     def slots(self) -> SqlSlots:
