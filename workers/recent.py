@@ -25,7 +25,7 @@ from .clock import StepClock
 
 __all__ = ["RecentCheckpoints"]
 
-KEEP_S = 5.0
+KEEP_S = 1.0
 """Seconds for which a checkpoint is believed; a hint that is older has its run loaded."""
 LARGEST = 64 * 1024
 """Characters of a state's JSON text; a larger one is not kept."""
