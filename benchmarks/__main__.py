@@ -29,14 +29,17 @@ MEASUREMENTS = ("inprocess", "throughput", "latency", "flatness", "costs", "time
 def main(argv: list[str] | None = None) -> int:
     """Run the chosen measurements and report them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=MEASUREMENTS, action="append")
+    parser.add_argument(
+        "--only", choices=MEASUREMENTS, action="append", help="this part; the file keeps its others"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each throughput figure (median)")
     parser.add_argument("--parked", type=int, default=parked.RUNS, help="runs that wait meanwhile")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
     options = parser.parse_args(argv)
     chosen = options.only or MEASUREMENTS
-    report: dict[str, Any] = {"machine": _machine(), "at": datetime.now(timezone.utc).isoformat()}
+    kept = json.loads(options.json.read_text()) if options.only and options.json.exists() else {}
+    report: dict[str, Any] = {**kept, "machine": _machine(), "at": datetime.now(timezone.utc).isoformat()}
     print(f"{report['machine']}\n")
     with servers() as (valkey, postgres):
         numbers = iter(range(1, 100))

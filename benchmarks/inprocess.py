@@ -38,6 +38,8 @@ from .statistics import median
 
 MARKS = (100, 1_000, 10_000)
 WINDOW = 100
+TICK = 10
+PAIRS = 41
 RUNS_WAITING = 100_000
 
 Stores = tuple[Any, Any]
@@ -49,16 +51,14 @@ class Cost:
 
     Attributes:
         step_us: microseconds of one effect step around each mark.
+        ratio: a step past the last mark to one of another run at the first, taken in turns: what else the
+            machine does between two marks is not the run's.
         checkpoint_bytes: the stored run's JSON at the first and the last mark.
     """
 
     step_us: dict[int, float]
+    ratio: float
     checkpoint_bytes: tuple[int, int]
-
-    @property
-    def ratio(self) -> float:
-        """Step at the last mark to step at the first."""
-        return self.step_us[MARKS[-1]] / self.step_us[MARKS[0]]
 
 
 def _loop(run: RunState, ctx: object) -> StepPlan:
@@ -110,20 +110,33 @@ STORES: dict[str, Callable[[PostgresServer], Any]] = {
 
 
 def cost_of_steps(store: str, postgres: PostgresServer) -> Cost:
-    """Drive one run past the last mark, one ``tick`` per ten steps; medians of the steps around each mark."""
+    """Drive one run past the last mark, ten steps per ``tick``; medians of the steps around each mark."""
     with STORES[store](postgres) as (runs, ledger):
         runtime = Runtime(run_store=runs, ledger_store=ledger, effect_handlers={EffectType.LLM_CALL: _answer})
         run_id = runtime.start(workflow=WORKFLOW, vars={"n": 0})
         took: list[float] = []
         sizes: dict[int, int] = {}
         while len(took) < MARKS[-1] + WINDOW:
-            started = time.perf_counter()
-            runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=10)
-            took.extend([(time.perf_counter() - started) * 1e5] * 10)
+            took.extend([_step_us(runtime, run_id)] * TICK)
             if len(took) in MARKS:
                 sizes[len(took)] = len(json.dumps(runs.load(run_id).to_dict()))
         steps = {mark: median(took[mark - WINDOW // 2 : mark + WINDOW // 2]) for mark in MARKS}
-        return Cost(steps, (sizes[MARKS[0]], sizes[MARKS[-1]]))
+        ratio = median([_in_turns(runtime, run_id) for _ in range(PAIRS)])
+        return Cost(steps, ratio, (sizes[MARKS[0]], sizes[MARKS[-1]]))
+
+
+def _step_us(runtime: Runtime, run_id: str) -> float:
+    started = time.perf_counter()
+    runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=TICK)
+    return (time.perf_counter() - started) * 1e6 / TICK
+
+
+def _in_turns(runtime: Runtime, old: str) -> float:
+    """A step of the old run to one of a young run."""
+    young = runtime.start(workflow=WORKFLOW, vars={"n": 0})
+    runtime.tick(workflow=WORKFLOW, run_id=young, max_steps=MARKS[0] - TICK // 2)
+    first = _step_us(runtime, young)
+    return _step_us(runtime, old) / first
 
 
 def bare_commit_us() -> float:
