@@ -183,6 +183,19 @@ def _section(name: str, title: str, *, things_in_rows: bool) -> Callable[[Result
     return render
 
 
+def _back_pressure(results: Results) -> str:
+    latencies = results.own.get("backpressure", {}).get("latencies", {})
+    rows = [
+        [
+            name,
+            *(" / ".join(_number(each[f"{when}_{p}"]) for p in ("p50", "p99")) for when in ("idle", "busy")),
+            _number(each["ratio"]),
+        ]
+        for name, each in latencies.items()
+    ]
+    return _table(["p50 / p99, ms", "idle", "beside 500 slow effects", "p99, busy / idle"], rows)
+
+
 def _cell(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _number(value)
@@ -204,6 +217,7 @@ BLOCKS: dict[str, Callable[[Results], str]] = {
     "idle": _section("latency_ms", "ms", things_in_rows=True),
     "flatness": _section("step_cost_us", "µs at step", things_in_rows=True),
     "costs": _section("costs", "one effect step", things_in_rows=True),
+    "backpressure": _back_pressure,
     "timers": _section("timers", "timers", things_in_rows=False),
     "parked": _section("parked", "parked runs", things_in_rows=False),
 }
