@@ -118,6 +118,7 @@ def test_tools_are_served_without_a_stderr_too(closed: str) -> None:
         stdout=subprocess.PIPE,
         stderr=write,
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         timeout=60,
         check=False,
     )

@@ -138,6 +138,17 @@ def own_process_streams() -> Iterator[None]:
             for stream in private:
                 with suppress(BrokenPipeError):  # nobody reads; `serve_stdio` has said so
                     stream.close()
+            _give_up_logs_that_nobody_reads(nothing)
+
+
+def _give_up_logs_that_nobody_reads(nothing: int) -> None:
+    """Python writes out what is left for stderr at its end, and a failure of that is exit code 120."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(nothing, 2)
 
 
 def _are_process_streams() -> bool:
