@@ -345,7 +345,8 @@ class Drive:
             result = outcome.result if reused else copied(outcome.result)
             if not apply_completed(handler, run, step.effect, result, step.key):
                 host.stores.tally.add("on_completed")
-            return transition.effect_completed(run, step, result, host.environment, reused=reused)
+            now = None if record is None else record.ended_at
+            return transition.effect_completed(run, step, result, host.environment, reused=reused, now=now)
 
         self._commit_made(made, record)
 

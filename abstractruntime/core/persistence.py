@@ -240,7 +240,8 @@ class Persistence:
             for record in made.records:
                 self.ledger_store.append(record)
         writes = held.writes
-        version = self._save(seen, made)
+        is_plain = self._is_plain_save()
+        version = self._save(seen, made, is_plain)
         if version is None:
             return self._refreshed(seen, driver)
         if made.closing:
@@ -252,11 +253,11 @@ class Persistence:
             self.locks.give_back(seen.run.run_id, driver)
         if version is _UNKNOWN:
             return seen_as(made.run, None), True
-        return seen_as(made.run, version, held.writes if self._is_plain_save() else None), True
+        return seen_as(made.run, version, held.writes if is_plain else None), True
 
-    def _save(self, seen: Seen, made: Transition) -> object | None:
+    def _save(self, seen: Seen, made: Transition, is_plain: bool) -> object | None:
         """The version saved; ``None`` if the step is somebody else's."""
-        if self._swap is None or seen.version is None or not self._is_plain_save():
+        if self._swap is None or seen.version is None or not is_plain:
             if not self._is_ours(seen, made):
                 return None
             self.run_store.save(made.run)

@@ -21,9 +21,13 @@ _HELD = "held_step"
 _TICK = timedelta(microseconds=1)
 
 
-def later_than(previous: str, env: Environment) -> str:
-    """The current time, or the next microsecond after ``previous`` where the clock has not moved on."""
-    now = env.now_iso()
+def later_than(previous: str, env: Environment, now: str | None = None) -> str:
+    """The current time, or the next microsecond after ``previous`` where the clock has not moved on.
+
+    ``now``: what the clock has just said, if somebody has asked it.
+    """
+    if now is None:
+        now = env.now_iso()
     if now > previous:
         return now
     try:

@@ -48,14 +48,15 @@ class Transition:
     closing: list[StepRecord] = field(default_factory=list)
 
 
-def changed(run: RunState, env: Environment, **fields: Any) -> RunState:
+def changed(run: RunState, env: Environment, now: str | None = None, **fields: Any) -> RunState:
     """A copy of the state with some fields set and ``updated_at`` moved on; ``vars`` is shared.
 
-    ``updated_at`` grows strictly, whatever the clock does: it names the step (`step_stamp`).
+    ``updated_at`` grows strictly, whatever the clock does: it names the step (`step_stamp`). ``now``: what
+    the clock has just said, if somebody has asked it.
     """
     new = object.__new__(RunState)  # what copy.copy does, without its detours: this is every step's path
     new.__dict__ = {**run.__dict__, **fields}
-    new.updated_at = later_than(run.updated_at, env)
+    new.updated_at = later_than(run.updated_at, env, now)
     return new
 
 
@@ -118,9 +119,15 @@ def effect_ended(
 
 
 def effect_completed(
-    run: RunState, step: EffectStep, result: dict[str, Any] | None, env: Environment, *, reused: bool = False
+    run: RunState,
+    step: EffectStep,
+    result: dict[str, Any] | None,
+    env: Environment,
+    *,
+    reused: bool = False,
+    now: str | None = None,
 ) -> Transition:
-    """`effect_ended` of a completed effect; ``result`` becomes the run's own."""
+    """`effect_ended` of a completed effect; ``result`` becomes the run's own. ``now``: when it ended."""
     mark_traced(run)
     if reused:
         mark_reused(run, step.node_id, env.now_iso(), step.key)
@@ -129,7 +136,7 @@ def effect_completed(
     if step.effect.result_key and result is not None:
         set_result_path(run.vars, step.effect.result_key, result)
     if step.next_node:
-        return Transition(changed(run, env, current_node=step.next_node))
+        return Transition(changed(run, env, now, current_node=step.next_node))
     output = {"success": True, "result": result}
     new = changed(run, env, status=RunStatus.COMPLETED, output=output, waiting=None)
     closing = [records.completion(new, env, node_id=step.node_id), records.status_event(new, env)]
