@@ -229,6 +229,9 @@ class Persistence:
         version = writer.end(record, run, version=seen.version)
         if version is None:
             return None
+        # Without the lock, which must not be taken outside of the store's transaction. If another thread
+        # counts at the same moment one of the two is lost: then the driver meets that write at its next
+        # commit, which the version guards, instead of before the node.
         held = self.locks.writing(run.run_id)
         held.writes += 1
         return seen_as(run, version, held.writes)

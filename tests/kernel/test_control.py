@@ -18,6 +18,7 @@ from abstractruntime.core.models import (
     WaitState,
 )
 from abstractruntime.core.outcome import EffectOutcome
+from abstractruntime.core.run_locks import alone
 from abstractruntime.core.spec import RunContext, WorkflowSpec
 
 from .flows import asks, done, flow, goes
@@ -278,6 +279,43 @@ def test_control_between_two_steps_is_seen_before_the_next_node(
     monkeypatch.setattr(kernel.runtime._stores, "renew_traces", lambda run: pause(kernel, run.run_id))
     state = kernel.tick(workflow, run_id)
     assert (ran, state.status, state.current_node) == ([], RunStatus.WAITING, "b")
+
+
+def cancel_by_hand(kernel: Kernel, run_id: str) -> None:
+    """As a host does that has only the store."""
+    run = kernel.run_store.load(run_id)
+    run.status = RunStatus.CANCELLED
+    kernel.run_store.save(run)
+
+
+def test_a_write_of_nothing_but_the_run_between_two_steps_is_seen_too(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(run: RunState) -> None:
+        with alone(kernel.run_store, run.run_id):
+            cancel_by_hand(kernel, run.run_id)
+
+    workflow = flow(a=goes("b"), b=fails_if_it_runs)
+    run_id = kernel.start(workflow)
+    monkeypatch.setattr(kernel.runtime._stores, "renew_traces", write)
+    assert kernel.tick(workflow, run_id).status is RunStatus.CANCELLED
+
+
+def test_a_handler_that_is_told_of_the_commit_may_stop_the_run(kernel: Kernel) -> None:
+    def answer(run: RunState, effect: Effect) -> EffectOutcome:
+        return EffectOutcome.completed({})
+
+    def on_committed(run: RunState, effect: Effect, key: str) -> None:
+        cancel_by_hand(kernel, run.run_id)
+
+    answer.on_committed = on_committed  # type: ignore[attr-defined]
+    kernel.use(effect_handlers={EffectType.TOOL_CALLS: answer})
+    workflow = flow(a=asks(EffectType.TOOL_CALLS, then="b"), b=fails_if_it_runs)
+    assert kernel.go(workflow).status is RunStatus.CANCELLED
+
+
+def fails_if_it_runs(run: RunState, context: RunContext) -> StepPlan:
+    raise AssertionError("the next node ran")
 
 
 def test_control_by_the_very_write_that_commits_a_step(kernel: Kernel) -> None:
