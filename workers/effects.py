@@ -313,8 +313,10 @@ class EffectRunner:
         """What the step's handler makes of its completed outcome in the run's variables."""
         if outcome.status != "completed":
             return
-        handler = self._binding(step).handler
-        if not apply_completed(handler, run, step.effect, outcome.result, step.key):
+        on_completed = on_completed_of(self._binding(step).handler)
+        if on_completed is None:
+            return
+        if not apply_completed(on_completed, run, step.effect, outcome.result, step.key):
             metrics.count("on_completed_failed")
 
     def _retry_later(

@@ -18,16 +18,11 @@ from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
 from .environment import Environment
 from .evidence import outcome_kept
-from .handler_parts import (
-    apply_completed,
-    notify_committed,
-    on_committed_of,
-    on_completed_of,
-    transformer_for,
-)
+from .handler_parts import apply_completed, notify_committed
+from .handler_set import HandlerSet, WholeHandler
 from .hooks import EvidenceRecorder, Hooks
-from .models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
-from .outcome import BoundHandler, EffectOutcome, invoke
+from .models import Effect, RunState, RunStatus, StepPlan, StepRecord
+from .outcome import EffectOutcome, invoke
 from .persistence import Persistence
 from .policy import EffectPolicy
 from .resume import woken
@@ -64,7 +59,7 @@ class Host:
     environment: Environment
     context: RunContext
     policy: EffectPolicy
-    handlers: dict[EffectType, BoundHandler]
+    handlers: HandlerSet
     scope: Callable[[RunState, EffectStep], EffectScope]
     hooks: Hooks
     evidence: EvidenceRecorder | None = None
@@ -165,8 +160,7 @@ class Drive:
             found = EffectOutcome.completed(prior.result)
             self._end(step, self._kept(step, found, reused=True), reused=True)
             return
-        hooks, handler = self._host.hooks, self._host.handlers.get(effect.type)
-        transform = transformer_for(effect.type, handler, hooks.grounding, hooks.payload_transformers)
+        transform = self._host.handlers[effect.type].transform
         if transform is not None:
             try:
                 payload = transform(run, deepcopy(step.effect.payload))
@@ -217,7 +211,9 @@ class Drive:
     def _attempt(self, step: EffectStep) -> bool:
         """One attempt; whether the step has ended with it. An outcome that can't be stored is a failure
         (`spec/01 §19.6`)."""
-        outcome = self._kept(step, self._execute(step))
+        outcome = self._execute(step)
+        if self._host.evidence is not None:
+            outcome = self._kept(step, outcome)
         is_last = step.attempt >= step.max_attempts
         if outcome.status != "failed" or is_last:
             problem = self._end_recorded(step, outcome)
@@ -243,12 +239,11 @@ class Drive:
             return problem
         if outcome.status == "completed":
             self._reuse.remember(step.key, outcome.result)
-            handler = self._host.handlers.get(step.effect.type)
-            told = on_committed_of(handler)
-            if told is not None:
+            handler = self._host.handlers[step.effect.type]
+            if handler.on_committed is not None:
                 self._seen.writes = None  # it may write to the store by itself
                 context = self._context(step, handler)
-                carry_out(context, notify_committed, told, self.run, step.effect, step.key)
+                carry_out(context, notify_committed, handler.on_committed, self.run, step.effect, step.key)
         return None
 
     def _append(self, record: StepRecord) -> None:
@@ -295,10 +290,10 @@ class Drive:
 
     def _execute(self, step: EffectStep) -> EffectOutcome:
         host, run, effect = self._host, self._seen.run, step.effect
-        handler = host.handlers.get(effect.type)
-        if handler is not None:
+        handler = host.handlers[effect.type]
+        if handler.call is not None:
             context = self._context(step, handler)
-            return carry_out(context, invoke, handler, run, _private(effect), step.next_node)
+            return carry_out(context, invoke, handler.call, run, _private(effect), step.next_node)
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
             return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")
@@ -310,14 +305,14 @@ class Drive:
             step.next_node,
         )
 
-    def _context(self, step: EffectStep, handler: object) -> EffectContext:
+    def _context(self, step: EffectStep, handler: WholeHandler) -> EffectContext:
         return EffectContext(
-            self.run.run_id,
+            self._seen.run.run_id,
             step.key,
             step.attempt,
             self._is_cancelled,
             self._host.open_artifacts,
-            on_completed_of(handler),
+            handler.on_completed,
         )
 
     def _is_cancelled(self) -> bool:
@@ -338,12 +333,13 @@ class Drive:
 
         def made() -> transition.Transition:
             host, run = self._host, self._seen.run
-            handler = host.handlers.get(step.effect.type)
-            if handler is None or outcome.status != "completed":
+            handler = host.handlers[step.effect.type]
+            if handler.call is None or outcome.status != "completed":
                 return transition.effect_ended(run, step, outcome, host.environment, reused=reused)
             # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).
             result = outcome.result if reused else copied(outcome.result)
-            if not apply_completed(handler, run, step.effect, result, step.key):
+            applied = handler.on_completed
+            if applied is not None and not apply_completed(applied, run, step.effect, result, step.key):
                 host.stores.tally.add("on_completed")
             now = None if record is None else record.ended_at
             return transition.effect_completed(run, step, result, host.environment, reused=reused, now=now)

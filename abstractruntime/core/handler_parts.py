@@ -105,13 +105,10 @@ def _has_abstractcore() -> bool:
 
 
 def apply_completed(
-    handler: object, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str
+    on_completed: OnCompleted, run: RunState, effect: Effect, result: dict[str, Any] | None, key: str
 ) -> bool:
-    """Let the handler change ``run.vars`` as its completed outcome says; whether that went well. The effect
+    """Let a handler change ``run.vars`` as its completed outcome says; whether that went well. The effect
     has happened, so a failure is logged and fails no run."""
-    on_completed = on_completed_of(handler)
-    if on_completed is None:
-        return True
     try:
         on_completed(run, effect, result, key)
     except Exception:

@@ -19,6 +19,7 @@ from .drive import Drive, Host
 from .environment import Environment
 from .errors import AccessDeniedError, InvalidInputError
 from .evidence import payload_kept, recorder_for
+from .handler_set import HandlerSet
 from .hooks import Hooks
 from .inspection import Inspection
 from .local_scope import LocalScope
@@ -260,7 +261,7 @@ class Runtime(Inspection):
             environment=self.environment,
             context=self._context,
             policy=self._effect_policy,
-            handlers=self._handlers,
+            handlers=HandlerSet(self._handlers, self.hooks),
             scope=lambda run, step: LocalScope(self, run, step),
             hooks=self.hooks,
             evidence=recorder_for(self.hooks, self._artifact_store),
