@@ -17,7 +17,7 @@ from time import monotonic, sleep
 from abstractruntime.app import App, EffectBinding
 from abstractruntime.core import faults
 from abstractruntime.core.control import hold, is_paused
-from abstractruntime.core.effect_context import EffectContext, carry_out
+from abstractruntime.core.effect_context import EffectContext, carrying_out
 from abstractruntime.core.effect_step import EffectStep
 from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import ConcurrentUpdateError, ServiceUnavailableError
@@ -169,8 +169,8 @@ class EffectRunner:
         after, messages = self._record(held, step, outcome, clock)
         told = on_committed_of(binding.handler)
         if told is not None and outcome.status == "completed":
-            context = self._context(held, step, binding)
-            carry_out(context, notify_committed, told, after.run, step.effect, step.key)
+            with carrying_out(self._context(held, step, binding)):
+                notify_committed(told, after.run, step.effect, step.key)
         return after, messages
 
     def _attempt_limited(
@@ -208,9 +208,7 @@ class EffectRunner:
         heartbeat = Heartbeat(self._store, held, lease_s, has_slot=bool(binding.limits))
         context = replace(self._context(held, step, binding), cancelled=heartbeat.is_unwanted)
         with heartbeat.beating(quick=binding.quick):
-            outcome = carry_out(
-                context, invoke, binding.handler, held.run, _private(step.effect), step.next_node
-            )
+            outcome = invoke(binding.handler, held.run, _private(step.effect), step.next_node, context)
             return self.evidence.of_outcome(held.run, step, outcome, clock.environment())
 
     def _context(self, held: Checkpoint, step: EffectStep, binding: EffectBinding) -> EffectContext:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from typing import Any
 
+from .vars import NODE_TRACES
+
 __all__ = ["Derived", "without_derived"]
 
 _UNREAD = "(computed when read)"
@@ -159,10 +161,7 @@ def without_derived(vars: dict[str, Any]) -> dict[str, Any]:
     runtime = vars.get("_runtime")
     if type(runtime) is not dict:
         return vars
-    kept = None
-    for key, value in runtime.items():
-        if type(value) is Derived:
-            if kept is None:
-                kept = runtime.copy()
-            kept[key] = value.stored
-    return vars if kept is None else {**vars, "_runtime": kept}
+    traces = runtime.get(NODE_TRACES)
+    if type(traces) is not Derived:
+        return vars
+    return {**vars, "_runtime": {**runtime, NODE_TRACES: traces.stored}}

@@ -12,7 +12,7 @@ from typing import Any
 from . import records, transition
 from .control import backed_off, goes_on, is_paused
 from .copies import copied
-from .effect_context import EffectContext, carry_out
+from .effect_context import EffectContext, carrying_out
 from .effect_step import EffectStep
 from .effects import BUILTIN_EFFECTS
 from .effects.scope import EffectScope
@@ -31,6 +31,7 @@ from .spec import RunContext, WorkflowSpec
 from .step import begin_effect, checked_plan, not_json, unencodable_step
 from .step_stamp import is_same_step
 from .store_ports import Seen
+from .traces import renew_traces
 
 __all__ = ["Drive", "Host"]
 
@@ -105,7 +106,9 @@ class Drive:
             return
         try:
             node = self._workflow.get_node(run.current_node)
-            plan = checked_plan(node(run, host.context), run.current_node)
+            plan = node(run, host.context)
+            if type(plan) is not StepPlan:
+                checked_plan(plan, run.current_node)
             effect = plan.effect if plan.complete_output is None else None
             made = self._without_effect(run, plan) if effect is None else None
         except Exception as exc:
@@ -188,25 +191,22 @@ class Drive:
     # -- attempts (spec/01 §5.6) ----------------------------------------------------------------
 
     def _attempts(self, step: EffectStep) -> None:
-        while True:
-            claimed = self._claim(step)
-            if claimed is None or self._attempt(claimed) or not self._may_try_again(step):
-                return
+        while self._claim(step) and not self._attempt(step) and self._may_try_again(step):
             step = step.next_attempt()
 
-    def _claim(self, step: EffectStep) -> EffectStep | None:
-        """The attempt with its STARTED record in the ledger; ``None`` if it can't be recorded and so has
+    def _claim(self, step: EffectStep) -> bool:
+        """Put the attempt's STARTED record into the ledger; ``False`` if it can't be recorded and so has
         ended."""
-        claimed, started = step.started(self._seen.run, self._host.environment)
+        started = step.claim(self._seen.run, self._host.environment)
         try:
-            self._append(started)
+            self._host.stores.ledger_store.append(started)
         except (TypeError, ValueError):
             problem = not_json(step.effect.payload, "Effect payload")
             if problem is None:
                 raise
             self._refuse(replace(step, effect=replace(step.effect, payload={})), problem)
-            return None
-        return claimed
+            return False
+        return True
 
     def _attempt(self, step: EffectStep) -> bool:
         """One attempt; whether the step has ended with it. An outcome that can't be stored is a failure
@@ -242,8 +242,8 @@ class Drive:
             handler = self._host.handlers[step.effect.type]
             if handler.on_committed is not None:
                 self._seen.writes = None  # it may write to the store by itself
-                context = self._context(step, handler)
-                carry_out(context, notify_committed, handler.on_committed, self.run, step.effect, step.key)
+                with carrying_out(self._context(step, handler)):
+                    notify_committed(handler.on_committed, self.run, step.effect, step.key)
         return None
 
     def _append(self, record: StepRecord) -> None:
@@ -251,11 +251,10 @@ class Drive:
 
     def _refuse(self, step: EffectStep, problem: str) -> None:
         """The effect can't be recorded as it is: a record without its payload stands in the ledger."""
-        claimed, started = step.started(self.run, self._host.environment)
         outcome = EffectOutcome.failed(problem)
-        self._append(started)
-        self._append(transition.effect_record(self.run, claimed, outcome, self._host.environment))
-        self._end(claimed, outcome)
+        self._append(step.claim(self.run, self._host.environment))
+        self._append(transition.effect_record(self.run, step, outcome, self._host.environment))
+        self._end(step, outcome)
 
     def _may_try_again(self, step: EffectStep) -> bool:
         """Wait before the next attempt; not if somebody has stopped the run meanwhile (`spec/01 §19.13`)."""
@@ -293,7 +292,7 @@ class Drive:
         handler = host.handlers[effect.type]
         if handler.call is not None:
             context = self._context(step, handler)
-            return carry_out(context, invoke, handler.call, run, _private(effect), step.next_node)
+            return invoke(handler.call, run, _private(effect), step.next_node, context)
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
             return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")
@@ -363,7 +362,9 @@ class Drive:
     ) -> None:
         stores = self._host.stores
         self._seen, is_ours = stores.commit(self._seen, make, self, outcome)
-        stores.renew_traces(self._seen.run)
+        run = self._seen.run
+        if not renew_traces(run):
+            stores.with_traces(run)
         if not is_ours:
             self._is_first_effect = True  # somebody else was here
 

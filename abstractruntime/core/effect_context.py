@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from .handler_parts import OnCompleted
 
-__all__ = ["EffectContext", "carry_out", "carrying_out", "current_effect", "effect_under_way"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["EffectContext", "attempt_under_way", "carrying_out", "current_effect", "effect_under_way"]
 
 
 def _never() -> bool:
@@ -75,12 +72,13 @@ class EffectContext:
         return self.open_artifacts()
 
 
-_current: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
+attempt_under_way: ContextVar[EffectContext | None] = ContextVar("abstractruntime_effect", default=None)
+"""Set by `outcome.invoke` around a handler, by `carrying_out` around what else belongs to its attempt."""
 
 
 def effect_under_way() -> EffectContext | None:
     """The attempt the caller is a part of, ``None`` outside of effect handlers."""
-    return _current.get()
+    return attempt_under_way.get()
 
 
 def current_effect() -> EffectContext:
@@ -89,7 +87,7 @@ def current_effect() -> EffectContext:
     Raises:
         RuntimeError: called outside an effect handler.
     """
-    context = _current.get()
+    context = attempt_under_way.get()
     if context is None:
         raise RuntimeError("current_effect() is only known inside an effect handler")
     return context
@@ -97,18 +95,9 @@ def current_effect() -> EffectContext:
 
 @contextmanager
 def carrying_out(context: EffectContext) -> Iterator[None]:
-    """Make ``context`` the current one: for tests of handlers and tools. Drivers use `carry_out`."""
-    token = _current.set(context)
+    """Make ``context`` the current one, also for tests of handlers and tools."""
+    token = attempt_under_way.set(context)
     try:
         yield
     finally:
-        _current.reset(token)
-
-
-def carry_out(context: EffectContext, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """``call(...)`` with ``context`` as the current one; drivers call handlers through it."""
-    token = _current.set(context)
-    try:
-        return call(*args, **kwargs)
-    finally:
-        _current.reset(token)
+        attempt_under_way.reset(token)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .effect_context import EffectContext, attempt_under_way
 from .handler_parts import carry_parts
 from .models import Effect, RunState, WaitState
 
@@ -111,12 +112,25 @@ def _is_arity_mismatch(exc: TypeError) -> bool:
     return refused_at_once and "argument" in str(exc)
 
 
-def invoke(handler: BoundHandler, run: RunState, effect: Effect, default_next: str | None) -> EffectOutcome:
-    """Call a handler exactly once; whatever it does becomes a well-formed outcome (`spec/01 §5.6`)."""
+def invoke(
+    handler: BoundHandler,
+    run: RunState,
+    effect: Effect,
+    default_next: str | None,
+    context: EffectContext | None = None,
+) -> EffectOutcome:
+    """Call a handler exactly once; whatever it does becomes a well-formed outcome (`spec/01 §5.6`).
+
+    ``context``: what `current_effect` tells it meanwhile; built-in effects need none.
+    """
+    token = None if context is None else attempt_under_way.set(context)
     try:
         outcome = handler(run, effect, default_next)
     except Exception as exc:
         return EffectOutcome.failed(f"Effect handler raised exception: {exc}")
+    finally:
+        if token is not None:
+            attempt_under_way.reset(token)
     if type(outcome) is EffectOutcome and outcome.status == "completed":
         return outcome  # nearly always
     return _well_formed(outcome)

@@ -22,7 +22,7 @@ from .step_stamp import marks_of_others
 from .step_writer import StepWriter, StepWriting
 from .store_ports import LedgerPort, RunStorePort, Seen, Swap, seen_as
 from .tally import Tally
-from .traces import attach_traces, renew_traces
+from .traces import attach_traces
 from .transition import Transition
 
 __all__ = ["Persistence"]
@@ -71,11 +71,6 @@ class Persistence:
         run_id = run.run_id  # the view is part of the run: holding on to it would make it a cycle
         attach_traces(run, lambda: self.ledger_store.list(run_id))
         return run
-
-    def renew_traces(self, run: RunState) -> None:
-        """After a step: what was read of the run's node traces is out of date."""
-        if not renew_traces(run):
-            self.with_traces(run)
 
     def see(self, run_id: str) -> Seen:
         """The stored run and its version.
@@ -210,7 +205,9 @@ class Persistence:
                 found = self._ended(writer, seen, made, record)
                 if found is not None:
                     return found, True
-            with self.writing(seen.run.run_id) as held:
+            run_id = seen.run.run_id
+            held = self.locks.writing(run_id)
+            with held.lock if self._atomic is None else self._writing_at_once(run_id):
                 if outcome is not None:
                     self.ledger_store.append(outcome)
                     is_recorded = True

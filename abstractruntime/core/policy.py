@@ -74,7 +74,12 @@ class DefaultEffectPolicy:
 
     def max_attempts(self, effect: Effect) -> int:
         """The number for the effect's type, else the default."""
-        return (self.effect_max_attempts or {}).get(effect.type._value_, self.default_max_attempts)
+        by_type = self.effect_max_attempts
+        return (
+            by_type.get(effect.type._value_, self.default_max_attempts)
+            if by_type
+            else self.default_max_attempts
+        )
 
     def backoff_seconds(self, *, effect: Effect, attempt: int) -> float:
         """``base * 2**(attempt-1)`` seconds, at most the configured maximum."""
@@ -153,9 +158,12 @@ def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str
     Raises:
         TypeError, ValueError: JSON can't encode the payload (a foreign type, a cycle).
     """
+    payload = effect.payload
+    if type(payload) is not dict or effect.type is EffectType.TOOL_CALLS:
+        payload = _normalised_payload(effect)
     # An object of these four names in their order, put together by hand: every step takes one.
     text = (
-        f'{{"effect_payload":{_encode(_normalised_payload(effect))},"effect_type":"{effect.type._value_}",'
+        f'{{"effect_payload":{_encode(payload)},"effect_type":"{effect.type._value_}",'
         f'"node_id":{_text(node_id)},"run_id":{_text(run_id)}}}'
     )
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:_KEY_LENGTH]

@@ -6,7 +6,7 @@ import json
 
 from .effect_step import EffectStep
 from .errors import InvalidInputError
-from .models import Effect, RunState, StepPlan
+from .models import Effect, EffectType, RunState, StepPlan
 from .policy import EffectPolicy, with_runtime_call_ids
 
 __all__ = ["begin_effect", "checked_plan", "not_json", "unencodable_step"]
@@ -48,13 +48,10 @@ def begin_effect(run: RunState, plan: StepPlan, policy: EffectPolicy) -> EffectS
         if problem is None:
             raise  # the policy's own failure, not the payload's (spec/01 §3.4)
         return problem
-    return EffectStep(
-        node_id=plan.node_id,
-        effect=with_runtime_call_ids(effect, key),
-        next_node=plan.next_node or None,
-        key=key,
-        max_attempts=max(1, policy.max_attempts(effect)),
-    )
+    if effect.type is EffectType.TOOL_CALLS:
+        effect = with_runtime_call_ids(effect, key)
+    attempts = max(1, policy.max_attempts(effect))
+    return EffectStep(plan.node_id, effect, plan.next_node or None, key, attempts)
 
 
 def unencodable_step(plan: StepPlan, effect: Effect) -> EffectStep:

@@ -11,25 +11,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from .environment import Environment
 from .models import RunState, RunStatus
 from .times import parse_time, to_iso
 
-__all__ = ["is_same_step", "keep_step", "later_than", "marks_of_others", "step_stamp"]
+__all__ = ["is_same_step", "keep_step", "marks_of_others", "next_after", "step_stamp"]
 
 _HELD = "held_step"
 _TICK = timedelta(microseconds=1)
 
 
-def later_than(previous: str, env: Environment, now: str | None = None) -> str:
-    """The current time, or the next microsecond after ``previous`` where the clock has not moved on.
-
-    ``now``: what the clock has just said, if somebody has asked it.
-    """
-    if now is None:
-        now = env.now_iso()
-    if now > previous:
-        return now
+def next_after(previous: str, now: str) -> str:
+    """The microsecond after ``previous``, where the clock says ``now`` and has not moved on since."""
     try:
         return max(now, to_iso(parse_time(previous) + _TICK))
     except ValueError:  # stored by somebody else: no time at all

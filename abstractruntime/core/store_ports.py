@@ -60,4 +60,4 @@ class Seen:
 def seen_as(run: RunState, version: object, writes: int | None = None) -> Seen:
     """The run with what it is compared with later."""
     limits = run.vars.get("_limits")
-    return Seen(run, version, dict(limits) if isinstance(limits, dict) else {}, writes)
+    return Seen(run, version, limits.copy() if isinstance(limits, dict) else {}, writes)

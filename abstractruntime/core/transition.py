@@ -16,7 +16,7 @@ from .effect_step import EffectStep
 from .environment import Environment
 from .models import EffectType, RunState, RunStatus, StepPlan, StepRecord, StepStatus
 from .outcome import EffectOutcome
-from .step_stamp import later_than
+from .step_stamp import next_after
 from .traces import mark_reused, mark_traced
 from .vars import ensure_limits, set_result_path
 
@@ -56,7 +56,9 @@ def changed(run: RunState, env: Environment, now: str | None = None, **fields: A
     """
     new = object.__new__(RunState)  # what copy.copy does, without its detours: this is every step's path
     new.__dict__ = {**run.__dict__, **fields}
-    new.updated_at = later_than(run.updated_at, env, now)
+    if now is None:
+        now = env.now_iso()
+    new.updated_at = now if now > run.updated_at else next_after(run.updated_at, now)
     return new
 
 

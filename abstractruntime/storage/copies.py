@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from abstractruntime.core.copies import copied
 from abstractruntime.core.derived import without_derived
-from abstractruntime.core.models import RunState, WaitState
+from abstractruntime.core.models import RunState, StepRecord, WaitState
 
 from .json_text import encode
 
-__all__ = ["copy_run", "storable_run", "storable_value"]
+__all__ = ["copy_run", "storable_record", "storable_run"]
 
 T = TypeVar("T")
 
@@ -24,19 +24,24 @@ def copy_run(run: RunState) -> RunState:
     return _with(run, copied(run.vars), _copy_output(run.output), wait)
 
 
-def storable_value(value: Any, name: Callable[[T], str], owner: T) -> Any:
-    """`copied` of what the durable stores would take; ``name(owner)`` names it in errors.
+def storable_record(record: StepRecord) -> dict[str, Any]:
+    """The record's fields with copies of what the durable stores would take. As `StepRecord.to_dict`, but the
+    status stays a member of its enum.
 
     Raises:
         TypeError, InvalidInputError: it holds something that has no JSON form.
     """
-    if type(value) in _SCALARS:
-        return value
+    kept = {**record.__dict__}
+    effect, result = record.effect, record.result
     try:
-        return _copy_plain(value)
-    except (_NotPlainError, RecursionError):
-        encode(value, name(owner))
-        return copied(value)
+        if effect is not None:
+            kept["effect"] = _copy_plain(effect)
+        if result is not None:
+            kept["result"] = _copy_plain(result)
+    except _NOT_PLAIN:
+        name = f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
+        kept["effect"], kept["result"] = _copy_other(effect, name), _copy_other(result, name)
+    return kept
 
 
 def storable_run(run: RunState) -> RunState:
@@ -48,16 +53,25 @@ def storable_run(run: RunState) -> RunState:
     Raises:
         TypeError, InvalidInputError: another part holds something that has no JSON form.
     """
-
-    vars = storable_value(without_derived(run.vars), _name, run)
+    vars = without_derived(run.vars)
+    try:
+        vars = _copy_plain(vars)
+    except _NOT_PLAIN:
+        vars = _copy_other(vars, _name(run))
     wait = run.waiting
     if wait is not None:
-        wait = _copy_wait(wait, lambda value: storable_value(value, _name, run))
+        wait = _copy_wait(wait, lambda value: _copy_other(value, _name(run)))
     return _with(run, vars, None if run.output is None else _copy_output(run.output), wait)
 
 
 def _name(run: RunState) -> str:
     return f"run '{run.run_id}'"
+
+
+def _copy_other(value: T, name: str) -> T:
+    """`copied` of what has a JSON form, if not a plain one; ``name`` names its owner in errors."""
+    encode(value, name)
+    return copied(value)
 
 
 def _copy_output(output: Any) -> Any:
@@ -72,6 +86,9 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 
 class _NotPlainError(Exception):
     """A value that needs a closer look: no dict, list, text, finite number, bool or None."""
+
+
+_NOT_PLAIN = (_NotPlainError, RecursionError)
 
 
 def _copy_plain(value: Any) -> Any:

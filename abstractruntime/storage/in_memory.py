@@ -15,7 +15,7 @@ from abstractruntime.core.waiters import event_keys_of
 
 from .base import DEFAULT_LIMIT, LedgerStore, RecordDicts, RunStore
 from .checkpoints import PriorResult
-from .copies import copy_run, storable_run, storable_value
+from .copies import copy_run, storable_record, storable_run
 from .due_runs import DueRun, due_page, wake_time
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
@@ -46,18 +46,19 @@ class InMemoryRunStore(RunStore):
         """
         kept = storable_run(run)
         with self._lock:
-            self._put(kept)
+            self._put(kept, self._versions.get(kept.run_id, 0))
 
     def swap(self, run: RunState, *, before: RunState, version: int) -> int | None:
         """`save` if the stored checkpoint still has this `version_of`; the new version, else ``None``."""
         kept = storable_run(run)
         with self._lock:
-            return self._put(kept) if self._versions.get(run.run_id, 0) == version else None
+            stored = self._versions.get(run.run_id, 0)
+            return self._put(kept, stored) if stored == version else None
 
-    def _put(self, kept: RunState) -> int:
+    def _put(self, kept: RunState, version: int) -> int:
         run_id = kept.run_id
         self._runs[run_id] = kept
-        version = self._versions[run_id] = self._versions.get(run_id, 0) + 1
+        version = self._versions[run_id] = version + 1
         if run_id in self._parked:
             self._unpark(run_id)
         if kept.waiting is not None:
@@ -223,15 +224,16 @@ class InMemoryLedgerStore(LedgerStore):
         Raises:
             TypeError, InvalidInputError: it holds something that has no JSON form.
         """
-        # As `StepRecord.to_dict`, but the status stays a member of its enum, as this store's readers know it.
-        kept = {**record.__dict__}
-        kept["effect"] = storable_value(record.effect, _name, record)
-        kept["result"] = storable_value(record.result, _name, record)
+        kept = storable_record(record)
         key = record.idempotency_key
+        run_id = record.run_id
         with self._lock:
-            self._records.setdefault(record.run_id, []).append(kept)
+            records = self._records.get(run_id)
+            if records is None:
+                records = self._records[run_id] = []
+            records.append(kept)
             if key is not None and record.status is StepStatus.COMPLETED:
-                self._completed.setdefault((record.run_id, key), kept)
+                self._completed.setdefault((run_id, key), kept)
 
     def delete(self, run_id: str) -> bool:
         """See `run_trees.DeletableLedgerStore.delete`."""
@@ -287,7 +289,3 @@ class InMemoryLedgerStore(LedgerStore):
         ledger."""
         record = self._completed.get((run_id, key))  # a single look-up needs no lock
         return None if record is None else PriorResult(copied(record["result"]))
-
-
-def _name(record: StepRecord) -> str:
-    return f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core import drive
 from abstractruntime.core.models import (
     Effect,
     EffectType,
@@ -20,6 +21,7 @@ from abstractruntime.core.models import (
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.run_locks import alone
 from abstractruntime.core.spec import RunContext, WorkflowSpec
+from abstractruntime.core.traces import renew_traces
 
 from .flows import asks, done, flow, goes
 from .kernel import Kernel, counting
@@ -264,6 +266,16 @@ def test_wait_begun_during_a_pause_is_begun_again(kernel: Kernel) -> None:
     assert kernel.kinds(state.run_id) == ["pause", *pair, "unpause", *pair]
 
 
+def after_a_commit(monkeypatch: pytest.MonkeyPatch, act: Callable[[RunState], object]) -> None:
+    """Act at the first thing that happens after a commit; nothing a host has is called there."""
+
+    def renewed(run: RunState) -> bool:
+        act(run)
+        return renew_traces(run)
+
+    monkeypatch.setattr(drive, "renew_traces", renewed)
+
+
 def test_control_between_two_steps_is_seen_before_the_next_node(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,8 +287,7 @@ def test_control_between_two_steps_is_seen_before_the_next_node(
 
     workflow = flow(a=goes("b"), b=second)
     run_id = kernel.start(workflow)
-    # The first thing that happens after a commit; nothing a host has is called there.
-    monkeypatch.setattr(kernel.runtime._stores, "renew_traces", lambda run: pause(kernel, run.run_id))
+    after_a_commit(monkeypatch, lambda run: pause(kernel, run.run_id))
     state = kernel.tick(workflow, run_id)
     assert (ran, state.status, state.current_node) == ([], RunStatus.WAITING, "b")
 
@@ -297,7 +308,7 @@ def test_a_write_of_nothing_but_the_run_between_two_steps_is_seen_too(
 
     workflow = flow(a=goes("b"), b=fails_if_it_runs)
     run_id = kernel.start(workflow)
-    monkeypatch.setattr(kernel.runtime._stores, "renew_traces", write)
+    after_a_commit(monkeypatch, write)
     assert kernel.tick(workflow, run_id).status is RunStatus.CANCELLED
 
 
