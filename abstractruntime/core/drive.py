@@ -21,6 +21,7 @@ from .evidence import outcome_kept
 from .handler_parts import apply_completed, notify_committed
 from .handler_set import HandlerSet, WholeHandler
 from .hooks import EvidenceRecorder, Hooks
+from .members import RUNNING
 from .models import Effect, RunState, RunStatus, StepPlan, StepRecord
 from .outcome import EffectOutcome, invoke
 from .persistence import Persistence
@@ -93,7 +94,7 @@ class Drive:
     def take_steps(self, max_steps: int) -> RunState:
         """Up to ``max_steps`` node executions, while the run is RUNNING."""
         for _ in range(max_steps):
-            if self._seen.run.status is not RunStatus.RUNNING:
+            if self._seen.run.status is not RUNNING:
                 break
             self._step()
         return self.run
@@ -102,7 +103,7 @@ class Drive:
         host = self._host
         seen = self._seen = host.stores.refresh(self._seen, self)
         run = seen.run
-        if run.status is not RunStatus.RUNNING or is_paused(run):
+        if run.status is not RUNNING or is_paused(run):
             return
         try:
             node = self._workflow.get_node(run.current_node)

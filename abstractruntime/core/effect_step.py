@@ -8,11 +8,12 @@ again (`DESIGN §3.4`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .environment import Environment
-from .models import Effect, EffectType, RunState, StepRecord, StepStatus
+from .members import STEP_STARTED
+from .models import Effect, EffectType, RunState, StepRecord
 
 __all__ = ["EffectStep"]
 
@@ -39,6 +40,7 @@ class EffectStep:
     attempt: int = 1
     step_id: str | None = None
     started_at: str | None = None
+    _fields: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def started(self, run: RunState, env: Environment) -> tuple[EffectStep, StepRecord]:
         """Claim the attempt: the step that knows its record, and the STARTED record itself."""
@@ -49,6 +51,7 @@ class EffectStep:
         """`started` of a step that is nobody else's: from now on it knows its record, which is returned."""
         self.step_id = env.new_id()
         self.started_at = env.now_iso()
+        self._fields = None
         return self.record(run)
 
     def record(self, run: RunState) -> StepRecord:
@@ -58,30 +61,31 @@ class EffectStep:
         """
         if self.step_id is None or self.started_at is None:
             raise RuntimeError(f"effect step of node '{self.node_id}' has not been started")
-        effect = self.effect
-        record = object.__new__(StepRecord)  # what ``__init__`` does, for half the price: a step makes two
-        record.__dict__ = {
-            "run_id": run.run_id,
-            "step_id": self.step_id,
-            "node_id": self.node_id,
-            "status": StepStatus.STARTED,
-            "effect": {
-                "type": effect.type._value_,
-                "payload": effect.payload,
-                "result_key": effect.result_key,
-            },
-            "result": None,
-            "error": None,
-            "started_at": self.started_at,
-            "ended_at": None,
-            "actor_id": run.actor_id,
-            "session_id": run.session_id,
-            "attempt": self.attempt,
-            "idempotency_key": self.key,
-            "prev_hash": None,
-            "record_hash": None,
-            "signature": None,
-        }
+        fields = self._fields
+        if fields is None:
+            effect = self.effect
+            asked = {"type": effect.type._value_, "payload": effect.payload, "result_key": effect.result_key}
+            fields = self._fields = {
+                "run_id": run.run_id,
+                "step_id": self.step_id,
+                "node_id": self.node_id,
+                "status": STEP_STARTED,
+                "effect": asked,
+                "result": None,
+                "error": None,
+                "started_at": self.started_at,
+                "ended_at": None,
+                "actor_id": run.actor_id,
+                "session_id": run.session_id,
+                "attempt": self.attempt,
+                "idempotency_key": self.key,
+                "prev_hash": None,
+                "record_hash": None,
+                "signature": None,
+            }
+        # What ``__init__`` does, for a third of the price: each step makes two, as like as twins.
+        record = object.__new__(StepRecord)
+        record.__dict__ = {**fields, "effect": {**fields["effect"]}}
         return record
 
     def next_attempt(self) -> EffectStep:

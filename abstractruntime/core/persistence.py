@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from .control import goes_on, is_paused
 from .environment import Environment
 from .errors import UnknownRunError, WaitMismatchError
+from .members import RUNNING
 from .models import RunState, RunStatus, StepRecord
 from .overrides import has_own
 from .repair import missing_closing, was_left_over
@@ -220,7 +221,7 @@ class Persistence:
     def _ended(self, writer: StepWriter, seen: Seen, made: Transition, record: object) -> Seen | None:
         """The run as written in one call; ``None`` if there is more to write, or more to look at."""
         run = made.run
-        is_running = seen.run.status is run.status is RunStatus.RUNNING
+        is_running = seen.run.status is run.status is RUNNING
         if made.records or made.closing or not is_running:
             return None
         version = writer.end(record, run, version=seen.version)
@@ -249,7 +250,7 @@ class Persistence:
         if held.writes != writes:  # somebody who saw the save or a record of it wrote the run
             return self._refreshed(seen, driver)
         held.writes += 1
-        if made.run.status is not RunStatus.RUNNING:
+        if made.run.status is not RUNNING:
             self.locks.give_back(seen.run.run_id, driver)
         if version is _UNKNOWN:
             return seen_as(made.run, None), True

@@ -6,12 +6,13 @@ after an upgrade.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
+from .members import TOOL_CALLS
 from .models import Effect, EffectType, RunState
 from .quick_json import quick_encode
 from .step_stamp import step_stamp
@@ -145,7 +146,7 @@ class PerVisitPolicy:
     def idempotency_key(self, *, run: RunState, node_id: str, effect: Effect) -> str:
         """The inner policy's key, made different for each visit; 32 hex characters."""
         key = self._inner.idempotency_key(run=run, node_id=node_id, effect=effect)
-        return hashlib.sha256(f"{key}|{step_stamp(run)}".encode()).hexdigest()[:_KEY_LENGTH]
+        return sha256(f"{key}|{step_stamp(run)}".encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str:
@@ -159,21 +160,21 @@ def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str
         TypeError, ValueError: JSON can't encode the payload (a foreign type, a cycle).
     """
     payload = effect.payload
-    if type(payload) is not dict or effect.type is EffectType.TOOL_CALLS:
+    if type(payload) is not dict or effect.type is TOOL_CALLS:
         payload = _normalised_payload(effect)
     # An object of these four names in their order, put together by hand: every step takes one.
     text = (
         f'{{"effect_payload":{_encode(payload)},"effect_type":"{effect.type._value_}",'
         f'"node_id":{_text(node_id)},"run_id":{_text(run_id)}}}'
     )
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:_KEY_LENGTH]
+    return sha256(text.encode("ascii")).hexdigest()[:_KEY_LENGTH]
 
 
 def _normalised_payload(effect: Effect) -> dict[str, Any]:
     payload = effect.payload
     if not isinstance(payload, dict):
         return {}
-    if effect.type is not EffectType.TOOL_CALLS:
+    if effect.type is not TOOL_CALLS:
         return payload
     normalised = dict(payload)
     calls = payload.get("tool_calls")
@@ -219,7 +220,7 @@ def with_runtime_call_ids(effect: Effect, idempotency_key: str) -> Effect:
     entries are copies (values inside an entry, such as ``arguments``, are shared); any other effect, or one
     without a list ``tool_calls``, is returned as it is.
     """
-    if effect.type is not EffectType.TOOL_CALLS or not isinstance(effect.payload, dict):
+    if effect.type is not TOOL_CALLS or not isinstance(effect.payload, dict):
         return effect
     calls = effect.payload.get("tool_calls")
     if not isinstance(calls, list):

@@ -6,7 +6,8 @@ import json
 
 from .effect_step import EffectStep
 from .errors import InvalidInputError
-from .models import Effect, EffectType, RunState, StepPlan
+from .members import TOOL_CALLS
+from .models import Effect, RunState, StepPlan
 from .policy import EffectPolicy, with_runtime_call_ids
 
 __all__ = ["begin_effect", "checked_plan", "not_json", "unencodable_step"]
@@ -48,7 +49,7 @@ def begin_effect(run: RunState, plan: StepPlan, policy: EffectPolicy) -> EffectS
         if problem is None:
             raise  # the policy's own failure, not the payload's (spec/01 §3.4)
         return problem
-    if effect.type is EffectType.TOOL_CALLS:
+    if effect.type is TOOL_CALLS:
         effect = with_runtime_call_ids(effect, key)
     attempts = max(1, policy.max_attempts(effect))
     return EffectStep(plan.node_id, effect, plan.next_node or None, key, attempts)

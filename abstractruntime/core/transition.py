@@ -14,7 +14,8 @@ from typing import Any
 from . import records
 from .effect_step import EffectStep
 from .environment import Environment
-from .models import EffectType, RunState, RunStatus, StepPlan, StepRecord, StepStatus
+from .members import LLM_CALL, STEP_COMPLETED
+from .models import RunState, RunStatus, StepPlan, StepRecord, StepStatus
 from .outcome import EffectOutcome
 from .step_stamp import next_after
 from .traces import mark_reused, mark_traced
@@ -93,7 +94,7 @@ def effect_record(run: RunState, step: EffectStep, outcome: EffectOutcome, env: 
     record = step.record(run)
     record.ended_at = env.now_iso()
     if outcome.status == "completed":
-        record.status, record.result = StepStatus.COMPLETED, outcome.result
+        record.status, record.result = STEP_COMPLETED, outcome.result
     elif outcome.status == "waiting" and outcome.wait is not None:
         record.status, record.result = StepStatus.WAITING, {"wait": outcome.wait.to_dict()}
     else:
@@ -133,7 +134,7 @@ def effect_completed(
     mark_traced(run)
     if reused:
         mark_reused(run, step.node_id, env.now_iso(), step.key)
-    if step.effect.type is EffectType.LLM_CALL:
+    if step.effect.type is LLM_CALL:
         _account_tokens(run, result)
     if step.effect.result_key and result is not None:
         set_result_path(run.vars, step.effect.result_key, result)

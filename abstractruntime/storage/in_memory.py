@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any
 
 from abstractruntime.core.copies import copied
+from abstractruntime.core.members import STEP_COMPLETED
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, StepStatus, WaitReason
 from abstractruntime.core.waiters import event_keys_of
 
@@ -232,7 +233,7 @@ class InMemoryLedgerStore(LedgerStore):
             if records is None:
                 records = self._records[run_id] = []
             records.append(kept)
-            if key is not None and record.status is StepStatus.COMPLETED:
+            if key is not None and record.status is STEP_COMPLETED:
                 self._completed.setdefault((run_id, key), kept)
 
     def delete(self, run_id: str) -> bool:
