@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .environment import Environment
+from .making import bare
 from .members import STEP_STARTED
 from .models import Effect, EffectType, RunState, StepRecord
 
@@ -84,7 +85,7 @@ class EffectStep:
                 "signature": None,
             }
         # What ``__init__`` does, for a third of the price: each step makes two, as like as twins.
-        record = object.__new__(StepRecord)
+        record = bare(StepRecord)
         record.__dict__ = {**fields, "effect": {**fields["effect"]}}
         return record
 

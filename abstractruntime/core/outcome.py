@@ -9,12 +9,14 @@ from typing import Any
 
 from .effect_context import EffectContext, attempt_under_way
 from .handler_parts import carry_parts
+from .making import setters, wholly_frozen
 from .models import Effect, RunState, WaitState
 
 __all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "invoke"]
 
 
-@dataclass(frozen=True, init=False)  # see `Effect` for why
+@wholly_frozen
+@dataclass(frozen=True, init=False, slots=True)  # see `Effect` for why
 class EffectOutcome:
     """How an effect ended: ``completed`` (result), ``waiting`` (wait) or ``failed`` (error).
 
@@ -36,12 +38,11 @@ class EffectOutcome:
         error: str | None = None,
         kind: str | None = None,
     ) -> None:
-        own = self.__dict__
-        own["status"] = status
-        own["result"] = result
-        own["wait"] = wait
-        own["error"] = error
-        own["kind"] = kind
+        _set_status(self, status)
+        _set_result(self, result)
+        _set_wait(self, wait)
+        _set_error(self, error)
+        _set_kind(self, kind)
 
     @classmethod
     def completed(cls, result: dict[str, Any] | None = None) -> EffectOutcome:
@@ -58,6 +59,10 @@ class EffectOutcome:
         """The effect did not succeed; the policy decides about another attempt."""
         return cls(status="failed", error=error, kind=kind)
 
+
+_set_status, _set_result, _set_wait, _set_error, _set_kind = setters(
+    EffectOutcome, "status", "result", "wait", "error", "kind"
+)
 
 EffectHandler = Callable[..., EffectOutcome]
 """``handler(run, effect, default_next_node)`` or ``handler(run, effect)``; any callable object works."""
@@ -112,6 +117,9 @@ def _is_arity_mismatch(exc: TypeError) -> bool:
     return refused_at_once and "argument" in str(exc)
 
 
+_enter, _leave = attempt_under_way.set, attempt_under_way.reset
+
+
 def invoke(
     handler: BoundHandler,
     run: RunState,
@@ -123,14 +131,14 @@ def invoke(
 
     ``context``: what `current_effect` tells it meanwhile; built-in effects need none.
     """
-    token = None if context is None else attempt_under_way.set(context)
+    token = None if context is None else _enter(context)
     try:
         outcome = handler(run, effect, default_next)
     except Exception as exc:
         return EffectOutcome.failed(f"Effect handler raised exception: {exc}")
     finally:
         if token is not None:
-            attempt_under_way.reset(token)
+            _leave(token)
     if type(outcome) is EffectOutcome and outcome.status == "completed":
         return outcome  # nearly always
     return _well_formed(outcome)

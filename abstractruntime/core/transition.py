@@ -14,6 +14,7 @@ from typing import Any
 from . import records
 from .effect_step import EffectStep
 from .environment import Environment
+from .making import bare
 from .members import LLM_CALL, STEP_COMPLETED
 from .models import RunState, RunStatus, StepPlan, StepRecord, StepStatus
 from .outcome import EffectOutcome
@@ -55,7 +56,7 @@ def changed(run: RunState, env: Environment, now: str | None = None, **fields: A
     ``updated_at`` grows strictly, whatever the clock does: it names the step (`step_stamp`). ``now``: what
     the clock has just said, if somebody has asked it.
     """
-    new = object.__new__(RunState)  # what copy.copy does, without its detours: this is every step's path
+    new = bare(RunState)  # what copy.copy does, without its detours: this is every step's path
     new.__dict__ = {**run.__dict__, **fields}
     if now is None:
         now = env.now_iso()

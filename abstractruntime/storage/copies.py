@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from abstractruntime.core.copies import copied
 from abstractruntime.core.derived import without_derived
+from abstractruntime.core.making import bare
 from abstractruntime.core.models import RunState, StepRecord, WaitState
 
 from .json_text import encode
@@ -110,13 +111,13 @@ def _copy_plain(value: Any) -> Any:
 
 
 def _copy_wait(waiting: WaitState, copy_part: Callable[[Any], Any]) -> WaitState:
-    kept = object.__new__(WaitState)
+    kept = bare(WaitState)
     kept.__dict__ = {**waiting.__dict__}
     kept.choices, kept.details = copy_part(waiting.choices), copy_part(waiting.details)
     return kept
 
 
 def _with(run: RunState, vars: dict[str, Any], output: Any, waiting: WaitState | None) -> RunState:
-    kept = object.__new__(RunState)
+    kept = bare(RunState)
     kept.__dict__ = {**run.__dict__, "vars": vars, "output": output, "waiting": waiting}
     return kept

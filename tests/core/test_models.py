@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import json
+import pickle
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abstractruntime.core import models as m
+from abstractruntime.core.outcome import EffectOutcome
 
 NOW = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00")
 
@@ -118,10 +122,45 @@ def test_step_plan() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [m.Effect(m.EffectType.LLM_CALL), m.StepPlan("n")])
-def test_effect_and_plan_are_frozen(value: Any) -> None:
+FROZEN = [
+    m.Effect(m.EffectType.LLM_CALL, {"prompt": "?"}, "answer"),
+    m.StepPlan("n", m.Effect(m.EffectType.LLM_CALL), "next"),
+    EffectOutcome.failed("no", kind="validation"),
+]
+
+
+@pytest.mark.parametrize("value", FROZEN)
+@pytest.mark.parametrize("name", ["field", "unknown"])
+def test_what_a_step_is_made_of_is_frozen(value: Any, name: str) -> None:
+    name = dataclasses.fields(value)[0].name if name == "field" else "no_field"
+    with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+        setattr(value, name, "x")
+    with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot delete field '{name}'"):
+        delattr(value, name)
+
+
+@pytest.mark.parametrize("value", FROZEN)
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, dataclasses.replace, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_what_a_step_is_made_of_can_be_copied(value: Any, copied: Callable[[Any], Any]) -> None:
+    twin = copied(value)
+    assert type(twin) is type(value)
+    assert dataclasses.asdict(twin) == dataclasses.asdict(value)
+    assert twin == value
+
+
+def test_a_subclass_may_have_attributes_of_its_own() -> None:
+    class Marked(m.Effect):
+        def __init__(self, mark: str) -> None:
+            super().__init__(m.EffectType.LLM_CALL)
+            self.mark = mark
+
+    effect = Marked("x")
+    assert (effect.mark, effect.payload) == ("x", {})
+    del effect.mark
     with pytest.raises(dataclasses.FrozenInstanceError):
-        value.result_key = "x"
+        effect.payload = {}  # type: ignore[misc]
 
 
 def test_wait_state_shape() -> None:
