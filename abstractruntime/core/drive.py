@@ -81,6 +81,8 @@ class Drive:
         self._seen = seen
         self._reuse = ReuseLookup(host.stores.ledger_store, seen.run.run_id)
         self._is_first_effect = True
+        self._handler: WholeHandler
+        """Of the effect under way."""
 
     @property
     def run(self) -> RunState:
@@ -155,6 +157,7 @@ class Drive:
             self._commit(transition.failed(self.run, error, env, reasons=[record]))
 
     def _effect_step(self, run: RunState, plan: StepPlan, effect: Effect) -> None:
+        self._handler = self._host.handlers[effect.type]
         step = begin_effect(run, plan, self._host.policy)
         if isinstance(step, str):
             self._refuse(unencodable_step(plan, effect), step)
@@ -164,7 +167,7 @@ class Drive:
             found = EffectOutcome.completed(prior.result)
             self._end(step, self._kept(step, found, reused=True), reused=True)
             return
-        transform = self._host.handlers[effect.type].transform
+        transform = self._handler.transform
         if transform is not None:
             try:
                 payload = transform(run, deepcopy(step.effect.payload))
@@ -240,11 +243,11 @@ class Drive:
             return problem
         if outcome.status == "completed":
             self._reuse.remember(step.key, outcome.result)
-            handler = self._host.handlers[step.effect.type]
-            if handler.on_committed is not None:
+            told = self._handler.on_committed
+            if told is not None:
                 self._seen.writes = None  # it may write to the store by itself
-                with carrying_out(self._context(step, handler)):
-                    notify_committed(handler.on_committed, self.run, step.effect, step.key)
+                with carrying_out(self._context(step)):
+                    notify_committed(told, self.run, step.effect, step.key)
         return None
 
     def _append(self, record: StepRecord) -> None:
@@ -290,10 +293,9 @@ class Drive:
 
     def _execute(self, step: EffectStep) -> EffectOutcome:
         host, run, effect = self._host, self._seen.run, step.effect
-        handler = host.handlers[effect.type]
-        if handler.call is not None:
-            context = self._context(step, handler)
-            return invoke(handler.call, run, _private(effect), step.next_node, context)
+        handler = self._handler.call
+        if handler is not None:
+            return invoke(handler, run, _private(effect), step.next_node, self._context(step))
         builtin = BUILTIN_EFFECTS.get(effect.type)
         if builtin is None:
             return EffectOutcome.failed(f"No effect handler registered for {effect.type.value}")
@@ -305,14 +307,14 @@ class Drive:
             step.next_node,
         )
 
-    def _context(self, step: EffectStep, handler: WholeHandler) -> EffectContext:
+    def _context(self, step: EffectStep) -> EffectContext:
         return EffectContext(
             self._seen.run.run_id,
             step.key,
             step.attempt,
             self._is_cancelled,
             self._host.open_artifacts,
-            handler.on_completed,
+            self._handler.on_completed,
         )
 
     def _is_cancelled(self) -> bool:
@@ -332,8 +334,7 @@ class Drive:
         """``record``: the outcome's, if it is not in the ledger yet."""
 
         def made() -> transition.Transition:
-            host, run = self._host, self._seen.run
-            handler = host.handlers[step.effect.type]
+            host, run, handler = self._host, self._seen.run, self._handler
             if handler.call is None or outcome.status != "completed":
                 return transition.effect_ended(run, step, outcome, host.environment, reused=reused)
             # The ledger has its own copy; what a handler keeps must not be what the run keeps (§19.10).

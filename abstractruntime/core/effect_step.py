@@ -50,8 +50,8 @@ class EffectStep:
 
     def claim(self, run: RunState, env: Environment) -> StepRecord:
         """`started` of a step that is nobody else's: from now on it knows its record, which is returned."""
-        self.step_id = env.new_id()
-        self.started_at = env.now_iso()
+        new_id, now_iso = env.new_id, env.now_iso
+        self.step_id, self.started_at = new_id(), now_iso()
         self._fields = None
         return self.record(run)
 

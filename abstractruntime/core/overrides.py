@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+
 __all__ = ["has_own"]
 
 
@@ -12,10 +14,19 @@ def has_own(store: object, name: str, beside: str) -> bool:
     also those that the ledger answers from an index (``find_completed``). A store that hands ``beside`` on to
     another one has thereby said that it fits its own ``name``.
     """
-    if name in getattr(store, "__dict__", ()):
-        return True
     kind = type(store)
+    if _is_on_instance(store, name):
+        return True
     for owner in kind.__mro__:
         if beside in owner.__dict__:
             return getattr(kind, name, None) is not getattr(owner, name, None)
     return False
+
+
+def _is_on_instance(store: object, name: str) -> bool:
+    """Whether the instance has a ``name`` beside its class's method. To look into its ``__dict__`` would slow
+    down every later read of its attributes (up to CPython 3.12), so that is left for what is no method."""
+    method = getattr(type(store), name, None)
+    if isinstance(method, FunctionType):
+        return getattr(getattr(store, name), "__func__", None) is not method
+    return name in getattr(store, "__dict__", ())

@@ -258,14 +258,15 @@ class Persistence:
 
     def _save(self, seen: Seen, made: Transition, is_plain: bool) -> object | None:
         """The version saved; ``None`` if the step is somebody else's."""
-        if self._swap is None or seen.version is None or not is_plain:
+        swap = self._swap
+        if swap is None or seen.version is None or not is_plain:
             if not self._is_ours(seen, made):
                 return None
             self.run_store.save(made.run)
             version = self._version(seen.run.run_id)
             return _UNKNOWN if version is None else version
         while True:
-            version = self._swap(made.run, before=seen.run, version=seen.version)
+            version = swap(made.run, before=seen.run, version=seen.version)
             if version is not None:
                 return version
             now = self.see(seen.run.run_id)

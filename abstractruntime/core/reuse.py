@@ -52,8 +52,9 @@ class ReuseLookup:
 
     def completed(self, key: str) -> PriorResult | None:
         """The first completed result of this key, or ``None``. The caller may keep and change it."""
-        if self._find is not None:
-            found: PriorResult | None = self._find(self._run_id, key)
+        find = self._find
+        if find is not None:
+            found: PriorResult | None = find(self._run_id, key)
             return found
         if self._seen is None:
             self._seen = self._read()

@@ -66,12 +66,11 @@ class StepWriting:
     def writer(self) -> StepWriter | None:
         """``None`` while a host has written over a method, on the instance or its class: that one must see
         every write."""
-        for own, kind, name, method in self._methods:
-            if name in own or getattr(kind, name) is not method:
+        for store, name, method in self._methods:
+            if getattr(getattr(store, name), "__func__", None) is not method:
                 return None
         return self._writer
 
 
-def _methods_of(store: object, *names: str) -> list[tuple[dict[str, object], type, str, object]]:
-    kind = type(store)
-    return [(vars(store), kind, name, getattr(kind, name)) for name in names]
+def _methods_of(store: object, *names: str) -> list[tuple[object, str, object]]:
+    return [(store, name, getattr(type(store), name)) for name in names]
