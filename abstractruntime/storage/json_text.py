@@ -7,21 +7,16 @@ a table.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from abstractruntime.core.errors import InvalidInputError
-from abstractruntime.core.models import RunState, StepRecord
-from abstractruntime.core.quick_json import quick_encode, quick_encode_fields
+from abstractruntime.core.quick_json import quick_encode
 
-__all__ = ["decode", "encode", "encode_stored"]
+__all__ = ["decode", "encode", "encode_part"]
 
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-_encode = quick_encode(_encoder)
-_encode_stored = quick_encode_fields(
-    _encoder, [field.name for kind in (RunState, StepRecord) for field in fields(kind)]
-)
+encode_part = quick_encode(json.JSONEncoder(ensure_ascii=False, allow_nan=False))
+"""A part of what is written, unchecked and with the encoder's own errors: ``encode(value)`` has them told."""
+
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
 
 decode = json.loads
@@ -37,17 +32,8 @@ def encode(value: Any, what: str) -> str:
         TypeError: a value has no JSON form.
         InvalidInputError: NaN or an infinity (JSON has neither), or a value that contains itself.
     """
-    return _encoded(value, what, _encode)
-
-
-def encode_stored(value: dict[str, Any], what: str) -> str:
-    """`encode` of the stored form of a run or a ledger record: the same text, in less time."""
-    return _encoded(value, what, _encode_stored)
-
-
-def _encoded(value: Any, what: str, to_text: Callable[[Any], str]) -> str:
     try:
-        text = to_text(value)
+        text = encode_part(value)
     except TypeError as exc:
         raise TypeError(
             f"{what} can't be stored as JSON: {exc}. Use dict, list, str, int, float, bool or None."

@@ -17,12 +17,13 @@ from abstractruntime.core.models import StepRecord
 from .base import LedgerStore, RecordDicts
 from .checkpoints import PriorResult
 from .file_names import checked_id, is_file_id
-from .json_text import decode, encode_stored
+from .json_text import decode
 from .ledger_lines import LedgerLines
 from .ledger_metrics import Metrics, add_completed, wanted_ids
 from .line_files import LineFile, lines_of, object_of, reading, writing
 from .replaced_files import make_private_dir
 from .shared_locks import STORES_LOCK, shared_lock
+from .stored_text import record_text
 
 __all__ = ["JsonlLedgerStore"]
 
@@ -60,15 +61,13 @@ class JsonlLedgerStore(LedgerStore):
             TypeError: the record holds something that has no JSON form.
         """
         checked_id(record.run_id, "StepRecord.run_id", may_be_empty=True)
-        what = f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
-        stored = record.to_dict()
-        line = encode_stored(stored, what).encode() + b"\n"
+        line = record_text(record).encode() + b"\n"
         with writing(self._path(record.run_id)) as file:
             start = file.append(line, fsync=self._fsync)
         with self._guard:
             index = self._indexes.get(record.run_id)
             if index is not None:
-                index.follow(file, start, stored)
+                index.follow(file, start, record)
 
     def appending(self, run_id: str) -> AbstractContextManager[None]:
         """Nobody else who asks for this appends meanwhile, in any thread or process. One lock for the whole

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Mapping
+
+from abstractruntime.core.members import STEP_COMPLETED
+from abstractruntime.core.models import StepRecord
 
 from .line_files import LineFile, lines_of, object_of
 
@@ -40,13 +42,15 @@ class LedgerLines:
             return
         for start, line in lines_of(file.read(self.end, file.end), self.end):
             # Only these can matter here; decoding a record costs far more than looking for the word.
-            self._add(start, object_of(line) if b'"completed"' in line else None)
+            record = object_of(line) if b'"completed"' in line else None
+            is_completed = record is not None and record.get("status") == "completed"
+            self._add(start, record.get("idempotency_key") if record and is_completed else None)
         self.end = file.end
 
-    def follow(self, file: LineFile, start: int, record: Mapping[str, object]) -> None:
+    def follow(self, file: LineFile, start: int, record: StepRecord) -> None:
         """Take in a record that was appended to the file at ``start``, if all before it is known."""
         if file.identity == self._identity and start == self.end:
-            self._add(start, record)
+            self._add(start, record.idempotency_key if record.status is STEP_COMPLETED else None)
             self.end = file.end
 
     def is_all_of(self, path: str) -> bool:
@@ -57,11 +61,9 @@ class LedgerLines:
             return False
         return (status.st_dev, status.st_ino) == self._identity and status.st_size == self.end
 
-    def _add(self, start: int, record: Mapping[str, object] | None) -> None:
-        if record is not None and record.get("status") == "completed":
-            key = record.get("idempotency_key")
-            if isinstance(key, str):
-                self.completed.setdefault(key, len(self.starts))
+    def _add(self, start: int, completed_key: object) -> None:
+        if isinstance(completed_key, str):
+            self.completed.setdefault(completed_key, len(self.starts))
         self.starts.append(start)
 
     def span(self, first: int, last: int) -> tuple[int, int]:

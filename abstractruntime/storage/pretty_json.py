@@ -63,5 +63,13 @@ def _object(value: dict[Any, Any], newline: str) -> str:
     for key, item in value.items():
         if type(key) is not str:
             raise _NotPlainError
-        entries.append(f"{encode_basestring(key)}: {_text(item, inner)}")
+        kind = type(item)  # the three that nearly all are, without a call for each
+        if kind is str:
+            entries.append(f"{encode_basestring(key)}: {encode_basestring(item)}")
+        elif kind is int:
+            entries.append(f"{encode_basestring(key)}: {item}")
+        elif item is None:
+            entries.append(f"{encode_basestring(key)}: null")
+        else:
+            entries.append(f"{encode_basestring(key)}: {_text(item, inner)}")
     return f"{{{inner}{f',{inner}'.join(entries)}{newline}}}"

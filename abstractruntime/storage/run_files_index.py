@@ -39,6 +39,8 @@ Row = dict[str, Any]
 """A row of `list_run_index`, and in ``wakes`` when a scheduler has to look at the run, in ``waits`` the keys
 of the events it waits for."""
 
+_RUNNING = RunStatus.RUNNING.value
+
 OWN_FIELDS = frozenset({"wakes", "waits"})
 """What `list_run_index` does not show."""
 
@@ -58,7 +60,19 @@ _SMALL_DIR = 500
 
 def file_row(run: RunState) -> Row:
     """The run's row."""
-    return {**index_row(run), "wakes": wake_time(run), "waits": event_keys_of(run)}
+    row = index_row(run)
+    row["wakes"], row["waits"] = (None, []) if run.waiting is None else (wake_time(run), event_keys_of(run))
+    return row
+
+
+def _is_the_same_at_work(before: Row | None, after: Row) -> bool:
+    """Whether a run was at work before as well, so that it is in none of the indexes but its parent's."""
+    return (
+        before is not None
+        and before.get("status") == _RUNNING
+        and before.get("wait_reason") is after["wait_reason"] is None
+        and before.get("parent_run_id") == after["parent_run_id"]
+    )
 
 
 class RunFilesIndex:
@@ -99,8 +113,12 @@ class RunFilesIndex:
             version = write()
             if version is None:
                 return None
-            if row is not None and row["status"] == RunStatus.RUNNING.value and known is not None:
-                self._take(file_id, version, row)  # it will be saved again soon: the begin stays open
+            if row is not None and row["status"] == _RUNNING and known is not None:
+                # It will be saved again soon: the begin stays open.
+                if _is_the_same_at_work(known[1], row):
+                    self._known[file_id] = version, row
+                else:
+                    self._take(file_id, version, row)
             else:
                 self._settle(log, file_id, version, row)
             return version
@@ -202,7 +220,7 @@ class RunFilesIndex:
             known = self._known.get(file_id)
             if known is None or known[0] != content_version(path):
                 version, row = self._look(file_id)
-                if row is not None and row["status"] == RunStatus.RUNNING.value:
+                if row is not None and row["status"] == _RUNNING:
                     self._take(file_id, version, row)
                 else:
                     self._settle(log, file_id, version, row)

@@ -41,8 +41,8 @@ def index_row(run: RunState) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "workflow_id": run.workflow_id,
-        "status": run.status.value,
-        "wait_reason": None if waiting is None else waiting.reason.value,
+        "status": run.status._value_,
+        "wait_reason": None if waiting is None else waiting.reason._value_,
         "wait_until": (waiting.until or None) if waiting is not None and is_timed else None,
         "parent_run_id": run.parent_run_id or None,
         "actor_id": run.actor_id or None,

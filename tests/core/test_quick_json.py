@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abstractruntime.core.quick_json import quick_encode, quick_encode_fields
+from abstractruntime.core.quick_json import quick_encode
 
 ENCODERS = [
     json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True),
@@ -40,24 +40,6 @@ class Colour(str, Enum):
 def test_the_text_is_that_of_the_encoder(value: Any) -> None:
     for encoder, encode in KEPT:
         assert encode(value) == encoder.encode(value)
-
-
-NAMES = ["run_id", "vars", 'é"', "error"]
-FIELDS = [(encoder, quick_encode_fields(encoder, NAMES)) for encoder in ENCODERS]
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(NAMES), VALUES) | st.dictionaries(st.text(), VALUES))
-def test_so_is_that_of_known_fields(value: Any) -> None:
-    for encoder, encode in FIELDS:
-        assert encode(value) == encoder.encode(value)
-
-
-@pytest.mark.parametrize("bad", [object(), float("nan"), {1, 2}, Colour.RED, {Colour.RED: 1}])
-def test_and_of_fields_of_other_types(bad: object) -> None:
-    for encoder, encode in FIELDS:
-        value = {"run_id": "r", "vars": bad, "error": None}
-        assert outcome(encode, value) == outcome(encoder.encode, value)
 
 
 @pytest.mark.parametrize(

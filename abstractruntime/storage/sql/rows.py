@@ -9,8 +9,9 @@ from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
 
 from ..checkpoints import Checkpoint, Task
-from ..json_text import decode, encode_stored
+from ..json_text import decode
 from ..run_index import stripped
+from ..stored_text import record_text, state_text
 from .driver import Session
 from .statements import LOAD, Statement
 
@@ -36,7 +37,7 @@ def state_columns(run: RunState) -> dict[str, object]:
         "wait_key": None,
         "current_node": run.current_node,
         "updated_at": run.updated_at,
-        "run_json": encode_stored(run.to_dict(), f"run '{run.run_id}'"),
+        "run_json": state_text(run),
     }
     if waiting is not None:
         columns["wait_reason"] = waiting.reason._value_
@@ -59,10 +60,7 @@ def run_columns(run: RunState) -> dict[str, object]:
 
 def record_row(record: StepRecord) -> tuple[str, str, str | None]:
     """``(record_json, status, idempotency_key)``."""
-    text = encode_stored(
-        record.to_dict(), f"a ledger record of run '{record.run_id}' (node '{record.node_id}')"
-    )
-    return text, record.status._value_, record.idempotency_key
+    return record_text(record), record.status._value_, record.idempotency_key
 
 
 def wait_keys(run: RunState) -> list[str]:
