@@ -91,7 +91,7 @@ def _growth(run: Run) -> float:
 
 
 def _step(store: str) -> Callable[[Run], float]:
-    return lambda run: float(run["step_us"]["this release"][store]["1000"])
+    return lambda run: float(run["own"]["inprocess"][store]["step_us"]["1000"])
 
 
 GOALS = (

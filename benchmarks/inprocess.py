@@ -40,7 +40,9 @@ MARKS = (100, 1_000, 10_000)
 YOUNG = MARKS[:-1]
 YOUNG_S = 5.0
 WINDOW = 100
-TICK = 10
+"""Steps that are timed together: those of one ``tick`` as it comes, whose ``max_steps`` is 100 by default."""
+SHORT = 10
+LAST_WINDOWS = 9
 PAIRS = 41
 RUNS_WAITING = 100_000
 
@@ -52,9 +54,9 @@ class Cost:
     """Medians of one store.
 
     Attributes:
-        step_us: microseconds of one effect step around each mark. But for the last mark a median of as many
-            runs as begin within five seconds: the steps beside a mark are over in a few milliseconds, and the
-            machine's mood lasts for seconds.
+        step_us: microseconds of one effect step around each mark, of a ``tick`` with its default of 100 steps.
+            But for the last mark a median of as many runs as begin within five seconds: the steps beside a
+            mark are over in a few milliseconds, and the machine's mood lasts for seconds.
         ratio: a step past the last mark to one of another run at the first, taken in turns: what else the
             machine does between two marks is not the run's.
         checkpoint_bytes: the stored run's JSON at the first and the last mark.
@@ -114,14 +116,14 @@ STORES: dict[str, Callable[[PostgresServer], Any]] = {
 
 
 def cost_of_steps(store: str, postgres: PostgresServer) -> Cost:
-    """Drive one run past the last mark, ten steps per ``tick``; medians of the steps around each mark."""
+    """Drive one run past the last mark; medians of the steps around each mark."""
     with STORES[store](postgres) as (runs, ledger):
         runtime = Runtime(run_store=runs, ledger_store=ledger, effect_handlers={EffectType.LLM_CALL: _answer})
         run_id = runtime.start(workflow=WORKFLOW, vars={"n": 0})
         runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=MARKS[0])
         young = _bytes(runs.load(run_id))
         runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=MARKS[-1] - MARKS[0] - WINDOW // 2)
-        last = median([_step_us(runtime, run_id) for _ in range(WINDOW // TICK)])
+        last = median([_step_us(runtime, run_id, WINDOW) for _ in range(LAST_WINDOWS)])
         old = _bytes(runs.load(run_id))
         ratio = median([_in_turns(runtime, run_id) for _ in range(PAIRS)])
         return Cost({**_young_steps(runtime), MARKS[-1]: last}, ratio, (young, old))
@@ -134,7 +136,7 @@ def _young_steps(runtime: Runtime) -> dict[int, float]:
         run_id, done, cost = runtime.start(workflow=WORKFLOW, vars={"n": 0}), 0, {}
         for mark in YOUNG:
             runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=mark - WINDOW // 2 - done)
-            cost[mark] = median([_step_us(runtime, run_id) for _ in range(WINDOW // TICK)])
+            cost[mark] = _step_us(runtime, run_id, WINDOW)
             done = mark + WINDOW // 2
         costs.append(cost)
     return {mark: median([cost[mark] for cost in costs]) for mark in YOUNG}
@@ -144,18 +146,19 @@ def _bytes(run: RunState) -> int:
     return len(json.dumps(run.to_dict()))
 
 
-def _step_us(runtime: Runtime, run_id: str) -> float:
+def _step_us(runtime: Runtime, run_id: str, steps: int) -> float:
+    """Microseconds of each of the next steps, with their share of the ``tick`` that takes them."""
     started = time.perf_counter()
-    runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=TICK)
-    return (time.perf_counter() - started) * 1e6 / TICK
+    runtime.tick(workflow=WORKFLOW, run_id=run_id, max_steps=steps)
+    return (time.perf_counter() - started) * 1e6 / steps
 
 
 def _in_turns(runtime: Runtime, old: str) -> float:
     """A step of the old run to one of a young run."""
     young = runtime.start(workflow=WORKFLOW, vars={"n": 0})
-    runtime.tick(workflow=WORKFLOW, run_id=young, max_steps=MARKS[0] - TICK // 2)
-    first = _step_us(runtime, young)
-    return _step_us(runtime, old) / first
+    runtime.tick(workflow=WORKFLOW, run_id=young, max_steps=MARKS[0] - SHORT // 2)
+    first = _step_us(runtime, young, SHORT)
+    return _step_us(runtime, old, SHORT) / first
 
 
 def bare_commit_us() -> float:
