@@ -54,9 +54,9 @@ class Cost:
     """Medians of one store.
 
     Attributes:
-        step_us: microseconds of one effect step around each mark, of a ``tick`` with its default of 100 steps.
-            But for the last mark a median of as many runs as begin within five seconds: the steps beside a
-            mark are over in a few milliseconds, and the machine's mood lasts for seconds.
+        step_us: microseconds of one effect step around each mark, in a ``tick`` with its default of 100
+            steps. But for the last mark a median of as many runs as begin within five seconds: the steps
+            beside a mark are over in a few milliseconds, and the machine's mood lasts for seconds.
         ratio: a step past the last mark to one of another run at the first, taken in turns: what else the
             machine does between two marks is not the run's.
         checkpoint_bytes: the stored run's JSON at the first and the last mark.
