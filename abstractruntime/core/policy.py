@@ -76,11 +76,9 @@ class DefaultEffectPolicy:
     def max_attempts(self, effect: Effect) -> int:
         """The number for the effect's type, else the default."""
         by_type = self.effect_max_attempts
-        return (
-            by_type.get(effect.type._value_, self.default_max_attempts)
-            if by_type
-            else self.default_max_attempts
-        )
+        if not by_type:
+            return self.default_max_attempts
+        return by_type.get(effect.type._value_, self.default_max_attempts)
 
     def backoff_seconds(self, *, effect: Effect, attempt: int) -> float:
         """``base * 2**(attempt-1)`` seconds, at most the configured maximum."""

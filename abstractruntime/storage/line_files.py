@@ -52,7 +52,7 @@ class LineFile:
         self.identity = (status.st_dev, status.st_ino)
         self._size = self.end = status.st_size
         self.is_torn = False
-        self._lacks_newline = self._size > 0 and self.read(self._size - 1, self._size) != b"\n"
+        self._lacks_newline = self._size > 0 and _read_at(fd, 1, self._size - 1) != b"\n"
         if self._lacks_newline:
             start = self._line_start(self._size)
             # A whole record whose newline is missing was written by somebody else's tool: it counts.

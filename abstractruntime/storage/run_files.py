@@ -9,8 +9,8 @@ from pathlib import Path
 from abstractruntime.core.errors import CorruptCheckpointError
 from abstractruntime.core.models import RunState
 
-from .json_text import decode, encode
-from .pretty_json import pretty
+from .json_text import decode
+from .stored_text import state_lines
 
 __all__ = ["id_in_name", "name_of", "read_run", "run_text"]
 
@@ -59,16 +59,11 @@ def run_text(run: RunState) -> bytes:
     Raises:
         TypeError, InvalidInputError: the run holds something that has no JSON form.
     """
-    state = run.to_dict()
-    try:
-        text = pretty(state)
-    except (TypeError, ValueError, RecursionError):
-        encode(state, f"run '{run.run_id}'")  # says what is wrong, and where
-        raise
+    text = state_lines(run)
     try:
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate, kept as an escape
-        return _pretty_ascii(state).encode()
+        return _pretty_ascii(run.to_dict()).encode()
 
 
 def read_run(path: Path) -> RunState | None:

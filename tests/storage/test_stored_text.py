@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from abstractruntime.core.derived import Derived
 from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, StepStatus, WaitReason, WaitState
-from abstractruntime.storage.stored_text import record_text, state_text
+from abstractruntime.storage.stored_text import record_text, state_lines, state_text
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 optional = st.none() | texts
@@ -72,6 +72,10 @@ def standard(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def indented(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+
+
 @given(records)
 def test_a_record_is_as_its_dict(record: StepRecord) -> None:
     assert record_text(record) == standard(record.to_dict())
@@ -80,6 +84,7 @@ def test_a_record_is_as_its_dict(record: StepRecord) -> None:
 @given(runs)
 def test_a_run_is_as_its_dict(run: RunState) -> None:
     assert state_text(run) == standard(run.to_dict())
+    assert state_lines(run) == indented(run.to_dict())
 
 
 class Colour(str, Enum):
@@ -103,6 +108,7 @@ def test_so_is_a_record_with_a_field_of_another_type(name: str, odd: Any) -> Non
 def test_so_is_a_run_with_a_field_of_another_type(name: str, odd: Any) -> None:
     run = replace(RUN, **{name: odd})
     assert state_text(run) == standard(run.to_dict())
+    assert state_lines(run) == indented(run.to_dict())
 
 
 class Signed(StepRecord):
@@ -117,12 +123,14 @@ class Coloured(RunState):
 
 def test_a_host_s_own_kind_has_its_own_dict() -> None:
     assert json.loads(record_text(Signed(**RECORD.__dict__)))["signed_by"] == "us"
-    assert json.loads(state_text(Coloured(**RUN.__dict__)))["colour"] == "red"
+    for text in (state_text, state_lines):
+        assert json.loads(text(Coloured(**RUN.__dict__)))["colour"] == "red"
 
 
 def test_computed_views_are_not_stored() -> None:
     run = replace(RUN, vars={"_runtime": {"node_traces": Derived(lambda: {"n": {}})}})
-    assert json.loads(state_text(run))["vars"] == {"_runtime": {"node_traces": {}}}
+    for text in (state_text, state_lines):
+        assert json.loads(text(run))["vars"] == {"_runtime": {"node_traces": {}}}
 
 
 def test_lone_surrogates_are_kept_as_escapes() -> None:
@@ -135,5 +143,6 @@ def test_lone_surrogates_are_kept_as_escapes() -> None:
 def test_what_has_no_json_form_is_refused(bad: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"a ledger record of run 'r' \(node 'n'\) can't be stored as JSON"):
         record_text(replace(RECORD, result={"a": bad}))
-    with pytest.raises(error, match="run 'r' can't be stored as JSON"):
-        state_text(replace(RUN, vars={"a": bad}))
+    for text in (state_text, state_lines):
+        with pytest.raises(error, match="run 'r' can't be stored as JSON"):
+            text(replace(RUN, vars={"a": bad}))
