@@ -203,7 +203,7 @@ class Drive:
         ended."""
         started = step.claim(self._seen.run, self._host.environment)
         try:
-            self._append(started)
+            self._host.stores.ledger_store.append(started)
         except (TypeError, ValueError):
             problem = not_json(step.effect.payload, "Effect payload")
             if problem is None:

@@ -54,7 +54,11 @@ def storable_run(run: RunState) -> RunState:
     Raises:
         TypeError, InvalidInputError: another part holds something that has no JSON form.
     """
-    vars = _storable(without_derived(run.vars), run)
+    vars = without_derived(run.vars)
+    try:
+        vars = _copy_plain(vars)
+    except _NOT_PLAIN:
+        vars = _copy_other(vars, _name(run))
     wait = run.waiting
     if wait is not None:
         wait = _copy_wait(wait, lambda value: _storable(value, run))
@@ -67,7 +71,11 @@ def _storable(value: T, run: RunState) -> T:
     try:
         return _copy_plain(value)  # type: ignore[no-any-return]
     except _NOT_PLAIN:
-        return _copy_other(value, f"run '{run.run_id}'")
+        return _copy_other(value, _name(run))
+
+
+def _name(run: RunState) -> str:
+    return f"run '{run.run_id}'"
 
 
 def _copy_other(value: T, name: str) -> T:
