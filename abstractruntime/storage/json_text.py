@@ -15,7 +15,7 @@ from abstractruntime.core.quick_json import quick_encode
 __all__ = ["decode", "encode", "encode_part"]
 
 encode_part = quick_encode(json.JSONEncoder(ensure_ascii=False, allow_nan=False))
-"""A part of what is written, unchecked and with the encoder's own errors: ``encode(value)`` has them told."""
+"""A part of what `encode` writes, with the encoder's own errors and lone surrogates as they are."""
 
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
 

@@ -42,11 +42,14 @@ CASES = [(kind, window) for kind in KINDS for window in WINDOWS] + [("files", wi
 
 @pytest.fixture(scope="module")
 def zygotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Zygote, Path]]]:
-    """One per kind for all windows: the deaths share one store, as they do in life."""
+    """One per kind for all windows: the deaths share one store, as they do in life. A run has ended in it
+    before: the first death may leave nothing behind."""
     directory = tmp_path_factory.mktemp("faults")
     running = {
         kind: (Zygote(kind, directory / kind, directory / f"{kind}.log"), directory / kind) for kind in KINDS
     }
+    for zygote, _ in running.values():
+        assert zygote.life(zygote.begin(0, 1), kill_after=None)[1] == 0
     yield running
     for zygote, _ in running.values():
         zygote.close()
