@@ -42,6 +42,7 @@ YOUNG_S = 5.0
 WINDOW = 100
 """Steps that are timed together: those of one ``tick`` as it comes, whose ``max_steps`` is 100 by default."""
 SHORT = 10
+"""Steps of a turn where two runs are compared: so few that the machine is the same for both."""
 LAST_WINDOWS = 9
 PAIRS = 41
 RUNS_WAITING = 100_000

@@ -69,9 +69,10 @@ def _storable(value: T, run: RunState) -> T:
     if value is None:
         return value
     try:
-        return _copy_plain(value)  # type: ignore[no-any-return]
+        kept: T = _copy_plain(value)
     except _NOT_PLAIN:
         return _copy_other(value, _name(run))
+    return kept
 
 
 def _name(run: RunState) -> str:

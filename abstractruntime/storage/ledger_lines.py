@@ -42,9 +42,9 @@ class LedgerLines:
             return
         for start, line in lines_of(file.read(self.end, file.end), self.end):
             # Only these can matter here; decoding a record costs far more than looking for the word.
-            record = object_of(line) if b'"completed"' in line else None
-            is_completed = record is not None and record.get("status") == "completed"
-            self._add(start, record.get("idempotency_key") if record and is_completed else None)
+            record = (object_of(line) if b'"completed"' in line else None) or {}
+            is_completed = record.get("status") == "completed"
+            self._add(start, record.get("idempotency_key") if is_completed else None)
         self.end = file.end
 
     def follow(self, file: LineFile, start: int, record: StepRecord) -> None:

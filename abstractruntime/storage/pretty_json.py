@@ -34,13 +34,15 @@ def pretty(value: Any) -> str:
 
 
 def indented(value: Any) -> str:
-    """`pretty` of a value inside an object.
+    """`pretty` of a value inside an object: its further lines begin two blanks deeper.
 
     Raises:
-        Exception: some, where it holds anything but text, finite numbers, true, false, null, lists and dicts
-            with text keys.
+        TypeError, ValueError, RecursionError: as `pretty`.
     """
-    return _text(value, "\n  ")
+    try:
+        return _text(value, "\n  ")
+    except (_NotPlainError, RecursionError):
+        return _standard(value).replace("\n", "\n  ")  # in a text a line break is an escape
 
 
 class _NotPlainError(Exception):

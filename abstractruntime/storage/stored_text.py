@@ -52,8 +52,11 @@ def state_lines(run: RunState) -> str:
     if text is not None:
         return text
     state = run.to_dict()
-    encode(state, f"run '{run.run_id}'")  # says what is wrong, and where
-    return pretty(state)
+    try:
+        return pretty(state)
+    except (TypeError, ValueError, RecursionError):
+        encode(state, f"run '{run.run_id}'")  # says what is wrong, and where
+        raise
 
 
 class _Form(NamedTuple):

@@ -111,6 +111,23 @@ def test_so_is_a_run_with_a_field_of_another_type(name: str, odd: Any) -> None:
     assert state_lines(run) == indented(run.to_dict())
 
 
+@pytest.mark.parametrize("odd", [(1, [2, {"a": "b\nc"}]), {1: {"a": [None]}}, Colour.RED, [{"a": (1.5,)}]])
+def test_so_is_a_run_with_values_of_other_types(odd: Any) -> None:
+    for run in (replace(RUN, vars={"odd": odd, "n": 1}), replace(RUN, output={"odd": odd})):
+        assert state_text(run) == standard(run.to_dict())
+        assert state_lines(run) == indented(run.to_dict())
+
+
+def test_what_is_as_usual_needs_no_dict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick way is the one taken: whatever goes wrong in it would go the slow way in silence."""
+    run = replace(RUN, vars={"odd": (1, 2), "wait": {}}, waiting=WaitState(reason=WaitReason.EVENT))
+    record = replace(RECORD, effect={"type": "llm_call"}, result={"a": (1,)})
+    made = [record_text(record), state_text(run), state_lines(run)]
+    for kind in (RunState, StepRecord):
+        monkeypatch.delattr(kind, "to_dict")
+    assert [record_text(record), state_text(run), state_lines(run)] == made
+
+
 class Signed(StepRecord):
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "signed_by": "us"}
