@@ -75,7 +75,7 @@ def test_waiting_gives_up_in_time(waiting_client: Client) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError, match=r"is running after 0\.3 s"):
         waiting_client.wait(run_id, timeout=0.3)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 4.0  # not at the next look at the row, after five seconds
 
 
 def test_the_end_is_known_within_milliseconds(waiting_client: Client, loud: LoudPump) -> None:
@@ -90,8 +90,8 @@ def test_the_end_is_known_within_milliseconds(waiting_client: Client, loud: Loud
             ended_at.append(time.monotonic())
             assert waiting.result().output == {"sum": n}
         delays.append(time.monotonic() - ended_at[0])
-    # The median: the machine may be busy. A poll would need half a second at least.
-    assert sorted(delays)[5] < 0.1
+    # The median: the machine may be busy. A poll would need more than a second.
+    assert sorted(delays)[5] < 0.5
 
 
 def test_many_waiters_share_one_connection(waiting_client: Client, loud: LoudPump) -> None:

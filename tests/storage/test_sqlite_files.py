@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import sqlite3
 import stat
@@ -57,6 +58,31 @@ def test_connection_settings(db: SqliteDatabase) -> None:
     assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
     assert connection.execute("SELECT 1 AS one").fetchone()["one"] == 1
     assert db.connection() is connection
+
+
+def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Bytes of a page; pages of log before it is copied into the file."""
+    size, log = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "wal_autocheckpoint")
+    )
+    return size, log
+
+
+def test_a_new_file_has_small_pages_and_one_that_is_there_keeps_its_own(
+    db: SqliteDatabase, tmp_path: Path
+) -> None:
+    assert _pages(db.connection()) == (2048, 8192)
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as old:
+        old.execute("CREATE TABLE other (id)")
+        assert _pages(old)[0] == 4096
+    adopted = SqliteDatabase(tmp_path / "old.db")
+    SqliteRunStore(adopted).save(a_run("kept"))
+    assert _pages(adopted.connection()) == (4096, 4096)
+    adopted.close()
+    with contextlib.closing(SqliteDatabase(tmp_path / "old.db")) as again:
+        again.connection().execute("VACUUM")
+        assert _pages(again.connection()) == (4096, 4096)
+        assert loaded(SqliteRunStore(again), "kept").run_id == "kept"
 
 
 def test_full_synchronous_on_request(sqlite_url: str) -> None:

@@ -158,7 +158,8 @@ def test_one_line_of_log_each_way(worker: WorkerProcess) -> None:
     assert returned[3].endswith("rpc_result isError=false preview=secret argument")
     assert returned[4].endswith("rpc_result isError=true preview=it broke")
     assert returned[5].endswith("rpc_error code=-32601 message=Method not found: nope\\nnope")
-    assert returned[6].startswith("stdio ok=false elapsed_s=0.00 rpc_error code=-32700 message=Parse error")
+    assert returned[6].startswith("stdio ok=false elapsed_s=0.")
+    assert " rpc_error code=-32700 message=Parse error" in returned[6]
 
 
 def test_streams_that_a_host_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
