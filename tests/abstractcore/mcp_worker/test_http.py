@@ -302,4 +302,6 @@ def _is_refused(url: str) -> bool:
         connected(url).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was in the queue of a socket that was closed just then
+        return False
     return False
