@@ -155,9 +155,10 @@ class Persistence:
                 held.writes += 1
                 self._close(made)
                 run = made.run
+            writes = held.writes
         if refusal is not None:
             raise refusal
-        return self.with_traces(run)
+        return self.load(run_id) if held.writes != writes else self.with_traces(run)
 
     def _is_there_already(self, record: StepRecord) -> bool:
         """Whether a process that died before the checkpoint has left this very record (`spec/01 §19.5`)."""
@@ -212,11 +213,16 @@ class Persistence:
                 if outcome is not None:
                     self.ledger_store.append(outcome)
                     is_recorded = True
-                return self._write(seen, made or make(), driver, held)
+                found, is_ours = self._write(seen, made or make(), driver, held)
+                writes = held.writes
         except BaseException:  # an interrupt as well: the effect has happened
             if outcome is not None and is_recorded:
                 self._keep_outcome(outcome)
             raise
+        if held.writes == writes:
+            return found, is_ours
+        with self.writing(run_id):  # somebody who was told after the transaction wrote the run
+            return self._refreshed(seen, driver)
 
     def _ended(self, writer: StepWriter, seen: Seen, made: Transition, record: object) -> Seen | None:
         """The run as written in one call; ``None`` if there is more to write, or more to look at."""

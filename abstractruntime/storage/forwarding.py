@@ -24,6 +24,7 @@ LEDGER_OPTIONS = frozenset(
         "subscribe",
         "lock_domain",
         "atomic",
+        "after_commit",
         "delete",
         "delete_many",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from abstractruntime.core.copies import copied
@@ -44,6 +45,9 @@ class ObservableLedgerStoreProtocol(Protocol):
 class ObservableLedgerStore(LedgerDecorator):
     """Appends to ``inner``, then calls the subscribers in the appending thread, in subscription order.
 
+    Where the ledger inside is part of a transaction (a run that ends in a SQL database), they are called when
+    that has committed: what a subscriber is told, everybody can read; what was undone, nobody is told.
+
     Records that other processes append are not delivered, and there is no replay: use ``list`` for the past.
 
     Attributes:
@@ -64,17 +68,26 @@ class ObservableLedgerStore(LedgerDecorator):
         """Append to the ledger inside; if that raises, nobody is told."""
         self._inner.append(record)
         with self._lock:
-            wanted = [call for run_id, call in self._subscribers.values() if run_id in (None, record.run_id)]
-        if not wanted:  # a copy costs as much as the append itself
+            tokens = [token for token, (of, _) in self._subscribers.items() if of in (None, record.run_id)]
+        if not tokens:  # a copy costs as much as the append itself
             return
-        payload = copied({**record.to_dict(), "status": record.status})
-        for callback in wanted:
+        tell = partial(self._tell, tokens, copied({**record.to_dict(), "status": record.status}))
+        after_commit = getattr(self._inner, "after_commit", None)
+        if after_commit is None or after_commit(tell) is not True:
+            tell()
+
+    def _tell(self, tokens: list[int], payload: LedgerRecordDict) -> None:
+        for token in tokens:
+            with self._lock:  # one of those before may have unsubscribed this one
+                _, callback = self._subscribers.get(token, (None, None))
+            if callback is None:
+                continue
             try:
                 callback(copied(payload))
             except Exception:
                 with self._lock:
                     self.failed_callbacks += 1
-                logger.warning("a ledger subscriber failed on run '%s'", record.run_id, exc_info=True)
+                logger.warning("a ledger subscriber failed on run '%s'", payload["run_id"], exc_info=True)
 
     def subscribe(self, callback: LedgerSubscriber, *, run_id: str | None = None) -> Callable[[], None]:
         """Deliver every later record to ``callback``.

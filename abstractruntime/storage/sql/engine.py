@@ -38,9 +38,14 @@ T = TypeVar("T")
 
 
 class _Atomic(threading.local):
-    """The transaction this thread is in, see `Database.atomic`."""
+    """The transaction this thread is in, see `Database.atomic`.
+
+    Attributes:
+        afterwards: what is called once it has committed.
+    """
 
     session: Session | None = None
+    afterwards: tuple[Callable[[], None], ...] = ()
 
 
 class LockDomain:
@@ -130,15 +135,29 @@ class Database:
     def atomic(self) -> Iterator[None]:
         """Everything this thread does with the database inside, also through other objects for the same
         address, commits together or not at all."""
-        if self._atomic.session is not None:
+        joined = self._atomic
+        if joined.session is not None:
             yield
             return
-        with Transaction(self, None) as session:
-            self._atomic.session = session
-            try:
-                yield
-            finally:
-                self._atomic.session = None
+        try:
+            with Transaction(self, None) as session:
+                joined.session = session
+                try:
+                    yield
+                finally:
+                    joined.session = None
+        finally:
+            afterwards, joined.afterwards = joined.afterwards, ()
+        for call in afterwards:
+            call()
+
+    def after_commit(self, call: Callable[[], None]) -> bool:
+        """Have this called, in this thread, once the `atomic` transaction it is in has committed; never, if
+        that is undone. False if the thread is in none: what it has written is committed already."""
+        if self._atomic.session is None:
+            return False
+        self._atomic.afterwards += (call,)
+        return True
 
     # --- connections --------------------------------------------------------------------------------
 

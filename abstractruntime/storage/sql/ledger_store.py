@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -41,6 +41,10 @@ class SqlLedgerStore(LedgerStore):
     def atomic(self) -> AbstractContextManager[None]:
         """All writes of this thread to this database, runs and ledgers, commit together or not at all."""
         return self._database.atomic()
+
+    def after_commit(self, call: Callable[[], None]) -> bool:
+        """See `Database.after_commit`."""
+        return self._database.after_commit(call)
 
     @contextmanager
     def appending(self, run_id: str) -> Iterator[None]:
