@@ -15,7 +15,7 @@ from .environment import Environment
 from .errors import UnknownRunError, WaitMismatchError
 from .members import RUNNING
 from .models import RunState, RunStatus, StepRecord
-from .overrides import has_own
+from .overrides import has_own, is_as_written
 from .repair import missing_closing, was_left_over
 from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
@@ -350,9 +350,9 @@ class Persistence:
 
 
 def _save_beside_swap(store: object) -> object:
-    """The ``save`` of the class that has the ``swap``."""
+    """The ``save`` of the class that has the ``swap``; ``None`` if somebody has put another in its place."""
     owner = next((kind for kind in type(store).__mro__ if "swap" in kind.__dict__), None)
-    return None if owner is None else owner.__dict__.get("save")
+    return owner.__dict__.get("save") if owner is not None and is_as_written(owner, "save") else None
 
 
 def _keep_control(stored: RunState, seen: Seen, new: RunState) -> None:

@@ -50,7 +50,9 @@ class StepWriting:
     def of(cls, run_store: object, ledger_store: object) -> StepWriting | None:
         """``None`` where the stores have no writer, or where a class of the host's has methods of its own."""
         make = getattr(run_store, "step_writer", None)
-        writer: StepWriter | None = None if make is None else make(ledger_store)
+        if make is None or not (hasattr(type(run_store), "swap") and hasattr(type(ledger_store), "append")):
+            return None  # a proxy hands on what it has not: its own `save` must see every write
+        writer: StepWriter | None = make(ledger_store)
         if writer is None or any(
             has_own(store, name, beside)
             for store, beside, names in (
