@@ -79,8 +79,13 @@ class Derived(dict[str, Any]):
         return len(self) > 0
 
     def __eq__(self, other: object) -> bool:
+        """Equal to a dict with the same content, and to what the checkpoint has in its place: the state that
+        a runtime gives is the run that its store loads."""
         self._fill()
-        return super().__eq__(other)
+        if isinstance(other, Derived):
+            other._fill()
+            return super().__eq__(other)
+        return super().__eq__(other) or (isinstance(other, dict) and other == self.stored)
 
     def __ne__(self, other: object) -> bool:
         return not self == other

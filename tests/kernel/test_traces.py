@@ -275,6 +275,23 @@ def test_derived_that_is_empty_is_read_once() -> None:
     assert reads == [1]
 
 
+def test_a_state_is_equal_to_itself_read_again_and_to_what_the_store_has(kernel: Kernel) -> None:
+    tells = asks(EffectType.ANSWER_USER, {"message": "hi"}, then="b")
+    workflow = flow(a=tells, b=asks(EffectType.ASK_USER, {"prompt": "?"}))
+    run_id = kernel.go(workflow).run_id
+    state = kernel.runtime.get_state(run_id)
+    assert kernel.runtime.get_state(run_id) == state
+    assert kernel.tick(workflow, run_id) == state  # it waits: nothing changes
+    assert deepcopy(state) == state
+    assert state.vars == kernel.runtime.get_state(run_id).vars
+    stored = kernel.run_store.load(run_id)
+    assert (stored == state, state == stored, stored.vars == state.vars) == (True, True, True)
+    assert stored.to_dict() == state.to_dict()
+    other = kernel.go(flow(a=tells, b=done))
+    assert other.vars["_runtime"]["node_traces"] != state.vars["_runtime"]["node_traces"]
+    assert state.vars["_runtime"]["node_traces"] != {"a": "else"}
+
+
 # -- tokens ---------------------------------------------------------------------------------------
 
 
