@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
+from inspect import getattr_static
 from typing import Any, Literal, get_args
 
 from .extensions import lent
@@ -61,14 +62,21 @@ _ON_COMMITTED = "on_committed"
 def carry_parts(source: object, target: object) -> None:
     """``target`` stands for the handler ``source`` and brings what it brings."""
     for name in (_TRANSFORMER, _ON_COMPLETED, _ON_COMMITTED):
-        part = getattr(source, name, None)
+        part = _part(source, name)
         if part is not None:
             setattr(target, name, part)
 
 
+def _part(handler: object, name: str) -> Any:
+    """What the handler really brings: an object that makes up whatever it is asked for, such as a mock,
+    brings nothing."""
+    holder = getattr(handler, "__func__", handler)  # a bound method has the attributes of its function
+    return None if getattr_static(holder, name, None) is None else getattr(handler, name)
+
+
 def on_completed_of(handler: object) -> OnCompleted | None:
     """The handler's ``on_completed``, if it brings one."""
-    part: OnCompleted | None = getattr(handler, _ON_COMPLETED, None)
+    part: OnCompleted | None = _part(handler, _ON_COMPLETED)
     return part
 
 
@@ -85,7 +93,7 @@ def transformer_for(
     """
     if given and kind in given:
         return given[kind]
-    own: PayloadTransformer | None = getattr(handler, _TRANSFORMER, None)
+    own: PayloadTransformer | None = _part(handler, _TRANSFORMER)
     if kind is not EffectType.LLM_CALL:
         return own
     if grounding == "off":
@@ -119,7 +127,7 @@ def apply_completed(
 
 def on_committed_of(handler: object) -> OnCommitted | None:
     """The handler's ``on_committed``, if it brings one."""
-    part: OnCommitted | None = getattr(handler, _ON_COMMITTED, None)
+    part: OnCommitted | None = _part(handler, _ON_COMMITTED)
     return part
 
 

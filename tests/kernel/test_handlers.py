@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -92,6 +93,28 @@ def test_called_with_two_arguments(kernel: Kernel, handler: Any) -> None:
 def test_called_with_three_arguments(kernel: Kernel, handler: Any) -> None:
     state = kernel.use(effect_handlers={LLM: handler}).go(WORKFLOW)
     assert state.output == {"out": {"args": 3, "next": "done"}}
+
+
+@pytest.mark.parametrize("kind", [Mock, MagicMock])
+def test_a_mock_as_handler(kernel: Kernel, kind: Any) -> None:
+    """It brings nothing beside itself, whatever it says it has."""
+    handler = kind(return_value=EffectOutcome.completed({"v": 1}))
+    assert kernel.use(effect_handlers={LLM: handler}).go(WORKFLOW).output == {"out": {"v": 1}}
+    (call,) = handler.call_args_list
+    assert (call.args[1].payload, call.args[2]) == ({"prompt": "p"}, "done")
+
+
+def test_what_a_method_or_a_partial_brings(kernel: Kernel) -> None:
+    class Host:
+        def handle(self, run: Any, effect: Any) -> EffectOutcome:
+            return EffectOutcome.completed(dict(effect.payload))
+
+    Host.handle.payload_transformer = lambda run, payload: {"stamped": 1}  # type: ignore[attr-defined]
+    partial = functools.partial(two)
+    partial.payload_transformer = lambda run, payload: {"stamped": 2}  # type: ignore[attr-defined]
+    assert kernel.use(effect_handlers={LLM: Host().handle}).go(WORKFLOW).output == {"out": {"stamped": 1}}
+    run_id = kernel.use(effect_handlers={LLM: partial}).go(WORKFLOW).run_id
+    assert kernel.ledger(run_id)[0]["effect"]["payload"] == {"stamped": 2}
 
 
 class NoSignatureRaising:
