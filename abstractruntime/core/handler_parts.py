@@ -19,7 +19,6 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
-from inspect import getattr_static
 from typing import Any, Literal, get_args
 
 from .extensions import lent
@@ -71,7 +70,8 @@ def _part(handler: object, name: str) -> Any:
     """What the handler really brings: an object that makes up whatever it is asked for, such as a mock,
     brings nothing."""
     holder = getattr(handler, "__func__", handler)  # a bound method has the attributes of its function
-    return None if getattr_static(holder, name, None) is None else getattr(handler, name)
+    has_it = name in getattr(holder, "__dict__", ()) or hasattr(type(holder), name)
+    return getattr(handler, name) if has_it else None
 
 
 def on_completed_of(handler: object) -> OnCompleted | None:

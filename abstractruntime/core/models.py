@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from time import time_ns
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from .derived import without_derived
@@ -113,8 +113,19 @@ class EffectType(str, Enum):
     START_SUBWORKFLOW = "start_subworkflow"
 
 
+_Member = TypeVar("_Member", bound=Enum)
+
 _FRESH: dict[str, Any] = {}
 """Stands for "a new dict" where an `Effect` is made without payload."""
+
+
+def _member(kind: type[_Member], given: _Member | str) -> _Member:
+    """The member that plain text stands for: enums are equal to their text, so hosts use either.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return given if isinstance(given, kind) else kind(given)
 
 
 # Several times per step an enum is asked for its value: ``_value_`` is the attribute behind ``value``, which
@@ -134,6 +145,9 @@ class Effect:
         type: what to do.
         payload: JSON-like arguments; their shape depends on ``type``.
         result_key: dotted path into ``run.vars`` that receives the result; ``None`` drops it.
+
+    Raises:
+        ValueError: ``type`` is neither an `EffectType` nor the value of one.
     """
 
     type: EffectType
@@ -143,7 +157,7 @@ class Effect:
     def __init__(
         self, type: EffectType, payload: dict[str, Any] = _FRESH, result_key: str | None = None
     ) -> None:
-        _set_type(self, type)
+        _set_type(self, type if type.__class__ is EffectType else EffectType(type))
         _set_payload(self, {} if payload is _FRESH else payload)
         _set_result_key(self, result_key)
 
@@ -208,6 +222,9 @@ class WaitState:
     allow_free_text: bool = True
     details: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        self.reason = _member(WaitReason, self.reason)
+
     def to_dict(self) -> dict[str, Any]:
         """The nine fields in stored order, ``reason`` as its value (`spec/01 §2.6`)."""
         return {
@@ -248,7 +265,8 @@ class WaitState:
 class RunState:
     """The checkpoint of one run: all that is needed to go on (`spec/01 §2.5`).
 
-    ``vars`` must stay JSON-serialisable; the store says so when it is not.
+    ``vars`` must stay JSON-serialisable; the store says so when it is not. Made of a stored form
+    (``RunState(**stored)``) it takes the text of a status and the dict of a wait.
     """
 
     run_id: str
@@ -264,6 +282,11 @@ class RunState:
     actor_id: str | None = None
     session_id: str | None = None
     parent_run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        self.status = _member(RunStatus, self.status)
+        if isinstance(self.waiting, dict):
+            self.waiting = WaitState.from_dict(self.waiting)
 
     @classmethod
     def new(
@@ -361,6 +384,9 @@ class StepRecord:
     prev_hash: str | None = None
     record_hash: str | None = None
     signature: str | None = None
+
+    def __post_init__(self) -> None:
+        self.status = _member(StepStatus, self.status)
 
     @classmethod
     def start(

@@ -317,6 +317,37 @@ def test_optional_keys_of_a_stored_run() -> None:
 # --- records ---------------------------------------------------------------------------------------------
 
 
+def test_the_text_of_an_enum_stands_for_its_member() -> None:
+    wait = {"reason": "until", "until": "2030-01-01T00:00:00+00:00"}
+    run = m.RunState("r", "w", "waiting", "a", waiting=wait)  # type: ignore[arg-type]
+    assert (run.status, run.waiting) == (
+        m.RunStatus.WAITING,
+        m.WaitState(m.WaitReason.UNTIL, until=wait["until"]),
+    )
+    assert type(run.status) is m.RunStatus
+    assert m.RunState(**run.to_dict()) == run
+    assert type(m.WaitState("user").reason) is m.WaitReason  # type: ignore[arg-type]
+    record = m.StepRecord("r", "s", "a", "failed")  # type: ignore[arg-type]
+    assert record.status is m.StepStatus.FAILED
+    assert m.StepRecord(**record.to_dict()) == record
+    assert m.Effect("ask_user", {}).type is m.EffectType.ASK_USER  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: m.RunState("r", "w", "gone", "a"),  # type: ignore[arg-type]
+        lambda: m.RunState("r", "w", m.RunStatus.WAITING, "a", waiting={}),  # type: ignore[arg-type]
+        lambda: m.WaitState("gone"),  # type: ignore[arg-type]
+        lambda: m.StepRecord("r", "s", "a", "gone"),  # type: ignore[arg-type]
+        lambda: m.Effect("gone"),  # type: ignore[arg-type]
+    ],
+)
+def test_text_that_stands_for_nothing_is_an_error(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"gone' is not a valid|missing 'reason'"):
+        make()
+
+
 def test_start_with_an_effect() -> None:
     run = _run()
     effect = m.Effect(m.EffectType.LLM_CALL, {"p": 1}, "out")

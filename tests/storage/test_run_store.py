@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,6 +46,15 @@ def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FullRunStor
 
 def _ids(runs: list[RunState]) -> list[str]:
     return [run.run_id for run in runs]
+
+
+def test_a_stored_form_given_to_the_constructor_can_be_saved(runs: FullRunStore) -> None:
+    """As hosts restore a snapshot (`spec/02 §11`)."""
+    run = waiting_until(a_run(), "2026-01-01T00:00:00+00:00")
+    runs.save(RunState(**json.loads(json.dumps(run.to_dict()))))
+    assert runs.load(run.run_id) == run
+    (due,) = runs.list_due_wait_until(now_iso="2026-06-01T00:00:00+00:00")
+    assert due == run
 
 
 def test_the_base_classes_cannot_be_made() -> None:
