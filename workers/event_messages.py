@@ -74,5 +74,5 @@ def _decoded(data: bytes, max_bytes: int) -> Any:
         value = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise InvalidInputError(f"the message is no JSON text: {exc}") from exc
-    # json.loads takes NaN and infinities, which no store keeps.
+    # json.loads takes NaN and infinities, which are refused from outside: they are no JSON.
     return json_copy(value, "payload", max_bytes=max_bytes)

@@ -12,7 +12,7 @@ from .policy import EffectPolicy, with_runtime_call_ids
 
 __all__ = ["begin_effect", "checked_plan", "not_json", "unencodable_step"]
 
-_encode = json.JSONEncoder(allow_nan=False).encode
+_encode = json.JSONEncoder().encode
 
 
 def checked_plan(plan: object, node_id: str) -> StepPlan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from math import isfinite
 from typing import Any, TypeVar
 
 from abstractruntime.core.copies import copied
@@ -92,11 +91,11 @@ def _copy_output(output: Any) -> Any:
         return deepcopy(output)
 
 
-_SCALARS = frozenset({str, int, bool, type(None)})
+_SCALARS = frozenset({str, int, bool, float, type(None)})
 
 
 class _NotPlainError(Exception):
-    """A value that needs a closer look: no dict, list, text, finite number, bool or None."""
+    """A value that needs a closer look: no dict, list, text, number, bool or None."""
 
 
 _NOT_PLAIN = (_NotPlainError, RecursionError)
@@ -115,8 +114,6 @@ def _copy_plain(value: Any) -> Any:
         return kept
     if kind is list:
         return [item if type(item) in _SCALARS else _copy_plain(item) for item in value]
-    if kind is float and isfinite(value):
-        return value
     raise _NotPlainError
 
 

@@ -66,7 +66,7 @@ class JsonFileRunStore(RunStore):
         """Replace the run's file at once; on any failure the old one stays.
 
         Raises:
-            InvalidInputError: the id can't be part of a file name, or the run holds NaN.
+            InvalidInputError: the id can't be part of a file name, or the run contains itself.
             TypeError: the run holds something that has no JSON form.
         """
         self._replace(run, None)

@@ -1,7 +1,8 @@
 """JSON text as the stores write it: one line, default separators, non-ASCII kept (`spec/02 §6.2`).
 
 What can't be written is refused before anything is stored, so a half-encoded run never reaches a file or
-a table.
+a table. NaN and infinities are written as `json` does, ``NaN`` and ``Infinity``: older files and rows hold
+them (`spec/02 §8.1`), and a measured value that is no number must not cost the step that measured it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from abstractruntime.core.quick_json import quick_encode
 
 __all__ = ["decode", "encode", "encode_part"]
 
-encode_part = quick_encode(json.JSONEncoder(ensure_ascii=False, allow_nan=False))
+encode_part = quick_encode(json.JSONEncoder(ensure_ascii=False))
 """A part of what `encode` writes, with the encoder's own errors and lone surrogates as they are."""
 
-_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
+_encode_ascii = json.JSONEncoder(ensure_ascii=True).encode
 
 decode = json.loads
 
@@ -30,7 +31,7 @@ def encode(value: Any, what: str) -> str:
 
     Raises:
         TypeError: a value has no JSON form.
-        InvalidInputError: NaN or an infinity (JSON has neither), or a value that contains itself.
+        InvalidInputError: a value that contains itself.
     """
     try:
         text = encode_part(value)
@@ -40,8 +41,7 @@ def encode(value: Any, what: str) -> str:
         ) from exc
     except (ValueError, RecursionError) as exc:
         raise InvalidInputError(
-            f"{what} can't be stored as JSON: {exc}. NaN, infinities and values that contain themselves "
-            "have no JSON form; use null or text instead."
+            f"{what} can't be stored as JSON: {exc}. A value that contains itself has no JSON form."
         ) from exc
     if text.isascii():
         return text

@@ -57,7 +57,7 @@ class JsonlLedgerStore(LedgerStore):
         """Append the record as it is now, in one write under the file's lock.
 
         Raises:
-            InvalidInputError: the run id can't be part of a file name, or the record holds NaN.
+            InvalidInputError: the run id can't be part of a file name, or the record contains itself.
             TypeError: the record holds something that has no JSON form.
         """
         checked_id(record.run_id, "StepRecord.run_id", may_be_empty=True)

@@ -125,7 +125,7 @@ class _Offload:
         if not may_replace or isinstance(result, tuple) or not self._may(path, result):
             return result
         try:
-            text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
         except (TypeError, ValueError):  # has no JSON form: its children were replaced, it stays
             return result
         content = text.encode()

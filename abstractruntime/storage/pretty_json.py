@@ -17,15 +17,15 @@ from abstractruntime.core.quick_json import quick_encode
 
 __all__ = ["indented", "pretty"]
 
-_standard = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode
+_standard = json.JSONEncoder(ensure_ascii=False, indent=2).encode
 
 
 def pretty(value: Any) -> str:
-    """What ``json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)`` gives.
+    """What ``json.dumps(value, ensure_ascii=False, indent=2)`` gives.
 
     Raises:
         TypeError: a value has no JSON form.
-        ValueError, RecursionError: NaN, an infinity, a value inside itself.
+        ValueError, RecursionError: a value inside itself.
     """
     try:
         return _text(value, "\n")
@@ -93,4 +93,4 @@ def _flat(inner: str) -> Callable[[Any], str]:
     """Encodes an object of scalars on lines that begin with ``inner``: the C encoder knows no lines, but
     takes them for what separates items."""
     separators = f",{inner}", ": "
-    return quick_encode(json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=separators))
+    return quick_encode(json.JSONEncoder(ensure_ascii=False, separators=separators))

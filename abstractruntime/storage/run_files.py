@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _PREFIX, _SUFFIX = "run_", ".json"
 
-_pretty_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, indent=2).encode
+_pretty_ascii = json.JSONEncoder(ensure_ascii=True, indent=2).encode
 
 
 class _WrongValue(CorruptCheckpointError, ValueError):

@@ -14,6 +14,7 @@ import pytest
 
 from abstractruntime.core.errors import CorruptCheckpointError, InvalidInputError
 from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.runtime import Runtime
 from abstractruntime.storage import run_files_index
 from abstractruntime.storage.checkpoints import PriorResult
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
@@ -116,6 +117,21 @@ def test_damaged_files_are_isolated_and_reported(
     for name in ("list", "bytes"):
         with pytest.raises(CorruptCheckpointError, match=name):
             runs.load(name)
+
+
+def test_a_stored_run_with_numbers_without_value_goes_on(runs: JsonFileRunStore, tmp_path: Path) -> None:
+    """Such files exist (`spec/01 §18`): `json` writes and reads ``NaN``."""
+    run = a_run(vars={"score": 1.5, "list": [2.5]})
+    runs.save(run)
+    path = next(tmp_path.glob("run_*.json"))
+    path.write_text(path.read_text().replace("1.5", "NaN").replace("2.5", "-Infinity"))
+    fresh = JsonFileRunStore(tmp_path)
+    read = fresh.load(run.run_id)
+    assert read is not None
+    fresh.save(read)
+    assert '"score": NaN' in path.read_text()
+    runtime = Runtime(run_store=fresh, ledger_store=JsonlLedgerStore(tmp_path))
+    assert runtime.cancel_run(run.run_id).status is RunStatus.CANCELLED
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,7 @@ from abstractruntime.storage.json_text import encode
 
 characters = st.characters(exclude_categories=["Cs"])
 keys = st.text(characters) | st.integers() | st.booleans() | st.none()
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(characters)
-)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(characters)
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.tuples(inner, inner),
@@ -35,7 +29,7 @@ class Colour(str, Enum):
 
 @given(values)
 def test_same_text_as_the_standard_library(value: Any) -> None:
-    assert encode(value, "it") == json.dumps(value, ensure_ascii=False, allow_nan=False)
+    assert encode(value, "it") == json.dumps(value, ensure_ascii=False)
 
 
 def test_special_values() -> None:
@@ -45,9 +39,6 @@ def test_special_values() -> None:
 def test_what_has_no_json_form_is_refused() -> None:
     with pytest.raises(TypeError, match=r"it can't be stored as JSON: .*object"):
         encode({"a": object()}, "it")
-    for number in (float("nan"), float("inf")):
-        with pytest.raises(InvalidInputError, match="JSON compliant"):
-            encode({"a": [number]}, "it")
     loop: list[Any] = []
     loop.append({"again": loop})
     with pytest.raises(InvalidInputError, match="Circular"):

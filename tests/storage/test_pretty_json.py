@@ -14,14 +14,14 @@ from abstractruntime.storage.pretty_json import pretty
 
 keys = st.text() | st.integers() | st.booleans() | st.none()
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.tuples(inner, inner),
     max_leaves=30,
 )
 
 
 def standard(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 @given(values)
@@ -41,9 +41,6 @@ def test_special_values(value: Any) -> None:
 def test_what_has_no_json_form_is_refused() -> None:
     with pytest.raises(TypeError):
         pretty({"a": object()})
-    for number in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="JSON compliant"):
-            pretty({"a": [number]})
     loop: list[Any] = []
     loop.append(loop)
     with pytest.raises(ValueError, match="Circular"):

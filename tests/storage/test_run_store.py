@@ -100,7 +100,7 @@ def test_saving_replaces_and_moves_the_version(runs: FullRunStore) -> None:
     assert loaded.current_node == "next"
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan")])
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes"])
 def test_what_json_cannot_say_is_refused(runs: FullRunStore, value: object) -> None:
     runs.save(a_run(vars={"ok": 1}))
     with pytest.raises((TypeError, ValueError), match="r1"):

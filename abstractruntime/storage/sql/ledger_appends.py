@@ -21,7 +21,7 @@ def record_params(record: StepRecord) -> Parameters:
     """The parameters of the appending statements.
 
     Raises:
-        ValueError: blank run id, or a value that is not JSON (NaN).
+        ValueError: blank run id, or a value that contains itself.
         TypeError: the record holds something that has no JSON form.
     """
     if not record.run_id or not record.run_id.strip():

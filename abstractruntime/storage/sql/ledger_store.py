@@ -63,7 +63,7 @@ class SqlLedgerStore(LedgerStore):
         """Append the record as it is now, in one transaction.
 
         Raises:
-            ValueError: blank run id, or a value that is not JSON (NaN).
+            ValueError: blank run id, or a value that contains itself.
             TypeError: the record holds something that has no JSON form.
             IntegrityError: (the driver's) the next position is taken, so the run's head is damaged.
         """

@@ -47,7 +47,7 @@ class SqlRunStore(RunStore):
         """Insert or replace the checkpoint in one transaction.
 
         Raises:
-            InvalidInputError: the run's id is blank or has outer blanks, or its state holds NaN.
+            InvalidInputError: the run's id is blank or has outer blanks, or its state contains itself.
             TypeError: the state holds something that has no JSON form.
         """
         if not run.run_id or run.run_id != run.run_id.strip():
