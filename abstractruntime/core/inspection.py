@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .errors import InvalidInputError, RuntimeFault
 from .evidence_index import evidence_entries
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
@@ -66,16 +67,25 @@ class Inspection:
         return evidence_entries(self._stores.load(run_id))
 
     def load_evidence(self, evidence_id: str) -> dict[str, Any] | None:
-        """The evidence object stored under this artifact id, ``None`` if missing or not an object.
+        """The evidence object stored under this artifact id, ``None`` if there is none: nothing is stored
+        there, what is stored is no JSON object, or the text can't be an artifact's id (`spec/01 §9.8`).
 
         Raises:
             RuntimeError: the runtime has no artifact store.
+            CorruptArtifactError: (a ``ValueError``) something is stored there, and damaged.
         """
         if self._artifact_store is None:
             raise RuntimeError(
                 "Evidence requires an ArtifactStore; configure runtime.set_artifact_store(...)"
             )
-        value = self._artifact_store.load_json(evidence_id)
+        try:
+            value = self._artifact_store.load_json(evidence_id)
+        except InvalidInputError:
+            return None
+        except RuntimeFault:
+            raise  # what is damaged is not missing
+        except ValueError:  # text, or bytes
+            return None
         return value if isinstance(value, dict) else None
 
     def get_limit_status(self, run_id: str) -> dict[str, Any]:
