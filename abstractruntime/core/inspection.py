@@ -9,7 +9,7 @@ from .errors import InvalidInputError, RuntimeFault
 from .evidence_index import evidence_entries
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
-from .persistence import Persistence
+from .traced_stores import TracedStores
 from .traces import derive_traces, empty_trace, stored_traces
 
 __all__ = ["Inspection"]
@@ -18,7 +18,7 @@ __all__ = ["Inspection"]
 class Inspection:
     """The reading half of `Runtime`."""
 
-    _stores: Persistence
+    _stores: TracedStores
     _artifact_store: Any
 
     def get_state(self, run_id: str) -> RunState:
@@ -50,7 +50,8 @@ class Inspection:
         run = self._stores.load(run_id)
         runtime = run.vars.get("_runtime")
         marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
-        return derive_traces(self._stores.ledger_store.list(run_id), marks, stored_traces(run))
+        records = self._stores.ledger_store.list(run_id)
+        return derive_traces(records, marks, stored_traces(run), self._stores.put_back)
 
     def get_node_trace(self, run_id: str, node_id: str) -> dict[str, Any]:
         """One node's trace, or ``{"node_id": ..., "steps": []}``."""
