@@ -222,6 +222,27 @@ class Runtime(Inspection, Controls):
         finally:
             self._stores.locks.give_back(run_id, drive)
 
+    def run_child(self, *, workflow: WorkflowSpec, run_id: str) -> tuple[RunState, bool]:
+        """`tick` until the run waits or ends, at most ``config.max_subworkflow_steps`` node executions. One
+        that would go on ends FAILED: whoever started it can't come back to it (`spec/01 §12.6`, §19.6).
+
+        Returns:
+            the run, and whether this ended it.
+        """
+        drive = self._begin_drive(workflow, run_id)
+        if not isinstance(drive, Drive):
+            return drive, False
+        limit = self._config.max_subworkflow_steps
+        try:
+            drive.take_steps(limit)
+            given_up = drive.give_up(
+                f"Neither waiting nor ended after {limit} steps inside its parent's step; raise "
+                "RuntimeConfig.max_subworkflow_steps, or start it with async"
+            )
+            return drive.run, given_up
+        finally:
+            self._stores.locks.give_back(run_id, drive)
+
     def _begin_drive(self, workflow: WorkflowSpec, run_id: str) -> Drive | RunState:
         """The exclusive drive of a run that can go on; else the run as it is stored.
 
