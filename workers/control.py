@@ -89,7 +89,7 @@ class Control:
 
     def pause(self, run_id: str, reason: str | None) -> RunState:
         """Nothing more happens to the run; an effect in flight ends and its outcome is kept."""
-        return self._change(run_id, lambda run, env: control.paused(run, env, reason=reason))
+        return self._change(run_id, lambda run, env: control.paused(run, env, reason=reason, recorded=True))
 
     def unpause(self, run_id: str) -> RunState:
         """Undo `pause`; an event or a child's end that came meanwhile is met at once."""
@@ -142,7 +142,7 @@ class Control:
             before = _locked(batch, seen)
             if _awaited_child(before.run) != child:
                 raise LostRace
-            made = control.unpaused(before.run, batch.env)
+            made = control.unpaused(before.run, batch.env, recorded=True)
             if made is None:
                 return before.run
             if ended is not None and ended.run.is_terminal:

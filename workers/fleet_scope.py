@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from abstractruntime.app import App
 from abstractruntime.core.access import SessionAccess
 from abstractruntime.core.config import RuntimeConfig
+from abstractruntime.core.derived_ids import derived_id
 from abstractruntime.core.effects.scope import ChildStart, Deliveries, Emission, ScopeError
 from abstractruntime.core.models import EffectType, RunState
 from abstractruntime.core.spec import WorkflowSpec
@@ -90,7 +90,7 @@ class FleetScope:
             actor_id=child.parent.actor_id,
             session_id=child.session_id,
             parent_run_id=child.parent.run_id,
-            run_id=str(uuid5(NAMESPACE_URL, name)),
+            run_id=derived_id(name),
         )
         if not self._commits.insert_run(batch, run, depth=depth, priority=self._checkpoint.priority):
             raise ScopeError(f"Run '{run.run_id}' exists already")

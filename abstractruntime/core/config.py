@@ -39,9 +39,14 @@ class RuntimeConfig:
             published package (`spec/01 §19`, row 8).
         max_vars_query_chars: the longest text VARS_QUERY answers with; asked for more, it names the way to
             ask for less. Ours too (row 17).
+        max_subworkflow_steps: how many node executions a child takes inside its parent's effect until it has
+            waited or ended; one that would go on is ended FAILED, and the effect fails. Ours, instead of the
+            published package's 100 (row 7). A fleet's children take their steps by themselves, so there it
+            bounds nothing.
 
     Raises:
-        InvalidInputError: ``max_subworkflow_depth`` or ``max_vars_query_chars`` is negative.
+        InvalidInputError: ``max_subworkflow_depth`` or ``max_vars_query_chars`` is negative, or
+            ``max_subworkflow_steps`` is less than 1.
     """
 
     max_iterations: int = 25
@@ -56,6 +61,7 @@ class RuntimeConfig:
     model_capabilities: dict[str, Any] = field(default_factory=dict)
     max_subworkflow_depth: int = 50
     max_vars_query_chars: int = 1_000_000
+    max_subworkflow_steps: int = 100_000
 
     def __post_init__(self) -> None:
         if self.max_subworkflow_depth < 0:
@@ -66,6 +72,10 @@ class RuntimeConfig:
         if self.max_vars_query_chars < 0:
             raise InvalidInputError(
                 f"RuntimeConfig.max_vars_query_chars is {self.max_vars_query_chars}; use 0 or more"
+            )
+        if self.max_subworkflow_steps < 1:
+            raise InvalidInputError(
+                f"RuntimeConfig.max_subworkflow_steps is {self.max_subworkflow_steps}; use 1 or more"
             )
 
     def to_limits_dict(self) -> dict[str, Any]:

@@ -85,8 +85,13 @@ def cancelled(run: RunState, env: Environment, *, reason: str | None = None) -> 
     return Transition(new, closing=[records.status_event(new, env)])
 
 
-def paused(run: RunState, env: Environment, *, reason: str | None = None) -> Transition | None:
-    """Nothing more happens to the run until `unpaused`; a run that asks a person keeps asking."""
+def paused(
+    run: RunState, env: Environment, *, reason: str | None = None, recorded: bool = False
+) -> Transition | None:
+    """Nothing more happens to the run until `unpaused`; a run that asks a person keeps asking.
+
+    ``recorded``: with a ledger record, which the contract does not have (`spec/01 §10.12`, §19.16).
+    """
     if run.is_terminal or is_paused(run):
         return None
     wait = run.waiting
@@ -97,9 +102,10 @@ def paused(run: RunState, env: Environment, *, reason: str | None = None) -> Tra
     flags["paused_at"] = env.now_iso()
     if reason and reason.strip():
         flags["pause_reason"] = reason.strip()
-    record = records.control(run, "pause", {"reason": flags.get("pause_reason")}, env)
+    why = {"reason": flags.get("pause_reason")}
+    record = [records.control(run, "pause", why, env)] if recorded else []
     new = hold(run, env) if run.status is RunStatus.RUNNING else changed(run, env)
-    return Transition(keep_step(run, new), records=[record])
+    return Transition(keep_step(run, new), records=record)
 
 
 def hold(run: RunState, env: Environment) -> RunState:
@@ -115,21 +121,21 @@ def hold(run: RunState, env: Environment) -> RunState:
     return changed(run, env, status=RunStatus.WAITING, waiting=wait)
 
 
-def unpaused(run: RunState, env: Environment) -> Transition | None:
-    """Undo `paused`; a real wait goes on waiting, a running run runs again."""
+def unpaused(run: RunState, env: Environment, *, recorded: bool = False) -> Transition | None:
+    """Undo `paused`; a real wait goes on waiting, a running run runs again. ``recorded``: as there."""
     if run.is_terminal or not is_paused(run):
         return None
     flags = _control_flags(run)
     flags.pop("paused", None)
     flags.pop("pause_reason", None)
     flags["resumed_at"] = env.now_iso()
-    record = records.control(run, "unpause", {}, env)
+    record = [records.control(run, "unpause", {}, env)] if recorded else []
     if is_synthetic_pause(run) and run.waiting is not None:
         node = run.waiting.resume_to_node or run.current_node
         new = changed(run, env, status=RunStatus.RUNNING, waiting=None, current_node=node)
     else:
         new = changed(run, env)
-    return Transition(keep_step(run, new), records=[record])
+    return Transition(keep_step(run, new), records=record)
 
 
 def backed_off(run: RunState, attempt: int, seconds: float, env: Environment) -> Transition:

@@ -94,19 +94,27 @@ class Drive:
         self._commit(woken(self.run, self._host.environment))
 
     def take_steps(self, max_steps: int) -> RunState:
-        """Up to ``max_steps`` node executions, while the run is RUNNING."""
+        """Up to ``max_steps`` node executions, while the run is RUNNING and not paused."""
         for _ in range(max_steps):
-            if self._seen.run.status is not RUNNING:
+            if self._seen.run.status is not RUNNING or not self._step():
                 break
-            self._step()
         return self.run
 
-    def _step(self) -> None:
+    def give_up(self, error: str) -> bool:
+        """End a run that would go on FAILED with ``error``; whether that was so."""
+        seen = self._seen = self._host.stores.refresh(self._seen, self)
+        if seen.run.status is not RUNNING or is_paused(seen.run):
+            return False
+        self._commit(transition.failed(seen.run, error, self._host.environment))
+        return self.run.status is RunStatus.FAILED and self.run.error == error
+
+    def _step(self) -> bool:
+        """One node execution, unless somebody has stopped the run; whether there was one."""
         host = self._host
         seen = self._seen = host.stores.refresh(self._seen, self)
         run = seen.run
         if run.status is not RUNNING or is_paused(run):
-            return
+            return False
         try:
             node = self._workflow.get_node(run.current_node)
             plan = node(run, host.context)
@@ -121,6 +129,7 @@ class Drive:
             self._effect_step(run, plan, effect)
         elif made is not None:
             self._commit(made)
+        return True
 
     def _without_effect(self, run: RunState, plan: StepPlan) -> transition.Transition:
         env = self._host.environment

@@ -16,6 +16,7 @@ relied on. ``run`` is as it is stored; changes of it are lost.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -103,13 +104,17 @@ def transformer_for(
     return own
 
 
-@lru_cache(maxsize=1)
 def _has_abstractcore() -> bool:
-    """Looked for once, and not imported: what the ledger shows must not cost an import."""
-    try:
-        return find_spec("abstractcore") is not None
-    except ValueError:  # a module that somebody has put there by hand: it can be imported
-        return True
+    """As it is now, and not imported: what the ledger shows must not cost an import."""
+    if "abstractcore" in sys.modules:
+        return sys.modules["abstractcore"] is not None  # None is how a host hides it
+    return _finds_abstractcore(tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _finds_abstractcore(path: tuple[str, ...]) -> bool:
+    """Whether it is on this ``sys.path``: a search of the disk, once for each."""
+    return find_spec("abstractcore") is not None
 
 
 def apply_completed(

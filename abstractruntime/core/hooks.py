@@ -47,8 +47,10 @@ class Hooks:
             (`spec/01 §3.4`).
         durable_backoff_s: a wait between attempts of at least this many seconds parks the run until then
             instead of blocking the thread; ``None`` never does (`spec/01 §19.13`).
-        record_transitions: pure transitions and limit updates get ledger records of their own types,
-            ``transition`` and ``limits``, which readers skip (`spec/01 §19.16`).
+        record_transitions: pure transitions, limit updates, `Runtime.pause_run` and `Runtime.resume_run` get
+            ledger records of their own types, ``transition``, ``limits``, ``pause`` and ``unpause``, which
+            readers skip (`spec/01 §19.16`). Without it they are written to the checkpoint only (`spec/01
+            §10.12`).
         grounding: time and country in front of the user's turn of LLM calls (`spec/01 §11.4`). ``auto``:
             where the handler brings that along (AbstractCore's does), and where AbstractCore is installed;
             ``on``: always; ``off``: never.

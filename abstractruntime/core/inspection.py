@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .errors import InvalidInputError, RuntimeFault
 from .evidence_index import evidence_entries
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
-from .persistence import Persistence
+from .traced_stores import TracedStores
 from .traces import derive_traces, empty_trace, stored_traces
 
 __all__ = ["Inspection"]
@@ -17,7 +18,7 @@ __all__ = ["Inspection"]
 class Inspection:
     """The reading half of `Runtime`."""
 
-    _stores: Persistence
+    _stores: TracedStores
     _artifact_store: Any
 
     def get_state(self, run_id: str) -> RunState:
@@ -49,7 +50,8 @@ class Inspection:
         run = self._stores.load(run_id)
         runtime = run.vars.get("_runtime")
         marks = runtime.get("reused_steps") if isinstance(runtime, dict) else None
-        return derive_traces(self._stores.ledger_store.list(run_id), marks, stored_traces(run))
+        records = self._stores.ledger_store.list(run_id)
+        return derive_traces(records, marks, stored_traces(run), self._stores.put_back)
 
     def get_node_trace(self, run_id: str, node_id: str) -> dict[str, Any]:
         """One node's trace, or ``{"node_id": ..., "steps": []}``."""
@@ -66,16 +68,25 @@ class Inspection:
         return evidence_entries(self._stores.load(run_id))
 
     def load_evidence(self, evidence_id: str) -> dict[str, Any] | None:
-        """The evidence object stored under this artifact id, ``None`` if missing or not an object.
+        """The evidence object stored under this artifact id, ``None`` if there is none: nothing is stored
+        there, what is stored is no JSON object, or the text can't be an artifact's id (`spec/01 §9.8`).
 
         Raises:
             RuntimeError: the runtime has no artifact store.
+            CorruptArtifactError: (a ``ValueError``) something is stored there, and damaged.
         """
         if self._artifact_store is None:
             raise RuntimeError(
                 "Evidence requires an ArtifactStore; configure runtime.set_artifact_store(...)"
             )
-        value = self._artifact_store.load_json(evidence_id)
+        try:
+            value = self._artifact_store.load_json(evidence_id)
+        except InvalidInputError:
+            return None
+        except RuntimeFault:
+            raise  # what is damaged is not missing
+        except ValueError:  # text, or bytes
+            return None
         return value if isinstance(value, dict) else None
 
     def get_limit_status(self, run_id: str) -> dict[str, Any]:

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, uuid5
 
 from .config import RuntimeConfig
 from .control import is_controlled
 from .deliveries import delivery_id, has_received
+from .derived_ids import derived_id
 from .effect_step import EffectStep
 from .effects.scope import ChildStart, Deliveries, Emission, ScopeError
 from .errors import UnknownRunError
-from .models import RunState
+from .models import RunState, RunStatus
 from .spec import WorkflowSpec
 from .step_stamp import step_stamp
 from .waiters import find_waiters, keys_waited_for
@@ -26,7 +26,6 @@ __all__ = ["LocalScope"]
 
 logger = logging.getLogger(__name__)
 
-_UNBOUNDED = 2**31 - 1  # steps of a child: the contract's cap is a silent loss (spec/01 §19.7)
 _QUERY_METHODS = ("list_runs", "list_due_wait_until", "list_children")
 
 
@@ -93,7 +92,7 @@ class LocalScope:
         """The same id when the same step runs again, after a crash or a pause: a child is never started
         twice (`spec/02 §15 D-4a`). Another attempt starts another child (`spec/01 §12.6`)."""
         name = f"{self._run.run_id}|{step_stamp(self._run)}|{self._step.key}|{self._step.attempt}"
-        return str(uuid5(NAMESPACE_URL, name))
+        return derived_id(name)
 
     def _check_depth(self, child: ChildStart) -> None:
         limit = self._runtime.config.max_subworkflow_depth
@@ -109,14 +108,22 @@ class LocalScope:
             )
 
     def _drive(self, workflow: WorkflowSpec, child: RunState) -> RunState:
-        """Run the child until it waits or ends; RUNNING if somebody else drives it already."""
+        """Run the child until it waits or ends; RUNNING if somebody else drives it already.
+
+        Raises:
+            ScopeError: it did neither within its limit of steps.
+        """
         try:
-            return self._runtime.tick(workflow=workflow, run_id=child.run_id, max_steps=_UNBOUNDED)
+            state, given_up = self._runtime.run_child(workflow=workflow, run_id=child.run_id)
         except Exception as exc:
             # A child whose own code raised must not stay RUNNING with nobody to drive it (spec/01 §19.6).
             logger.warning("subworkflow run %s raised", child.run_id, exc_info=True)
             self._runtime.count_fault("subworkflow")
             return self._runtime.fail_run(child.run_id, str(exc) or type(exc).__name__)
+        if given_up:
+            logger.warning("subworkflow run %s was ended: %s", child.run_id, state.error)
+            raise ScopeError(f"Unexpected subworkflow status: {RunStatus.RUNNING.value}")
+        return state
 
     def deliver(self, emission: Emission) -> Deliveries:
         store = self._runtime.run_store

@@ -12,7 +12,7 @@ from .handler_parts import carry_parts
 from .making import setters, wholly_frozen
 from .models import Effect, RunState, WaitState
 
-__all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "invoke"]
+__all__ = ["BoundHandler", "EffectHandler", "EffectOutcome", "bind_handler", "failed_effect", "invoke"]
 
 
 @wholly_frozen
@@ -63,6 +63,12 @@ class EffectOutcome:
 _set_status, _set_result, _set_wait, _set_error, _set_kind = setters(
     EffectOutcome, "status", "result", "wait", "error", "kind"
 )
+
+
+def failed_effect(attempts: int, last_error: str | None) -> str:
+    """The error of an effect whose attempts are used up, in the run and in its trace (`spec/01 §5.6`)."""
+    return f"Effect failed after {attempts} attempts: {last_error or 'unknown error'}"
+
 
 EffectHandler = Callable[..., EffectOutcome]
 """``handler(run, effect, default_next_node)`` or ``handler(run, effect)``; any callable object works."""

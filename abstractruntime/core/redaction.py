@@ -83,6 +83,7 @@ _READ_ONLY = frozenset(
         "count_many",
         "metrics_many",
         "find_completed",
+        "put_back",
         "subscribe",
         "lock_domain",
     }

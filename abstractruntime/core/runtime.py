@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import time  # noqa: F401  # patched by hosts as `abstractruntime.core.runtime.time.sleep` (spec/01 §5.6)
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 from . import control, transition
-from .cascade import for_descendants
 from .config import RuntimeConfig
+from .controls import Controls
 from .deliveries import mark_received
 from .drive import Drive, Host
 from .environment import Environment
@@ -25,7 +25,6 @@ from .inspection import Inspection
 from .local_scope import LocalScope
 from .models import Effect, EffectType, RunState, RunStatus, utc_now, utc_now_iso
 from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
-from .persistence import Persistence
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
 from .redaction import redacting_ledger, redacting_run_store
 from .resume import check_resumable, due_time, resumed
@@ -33,6 +32,7 @@ from .resume_record import recorded_payload
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
 from .store_ports import LedgerPort, RunStorePort
+from .traced_stores import TracedStores
 
 __all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "utc_now", "utc_now_iso"]
 
@@ -53,7 +53,7 @@ def _ensure_tool_calls_have_runtime_ids(*, effect: Effect, idempotency_key: str)
     return with_runtime_call_ids(effect, idempotency_key)
 
 
-class Runtime(Inspection):
+class Runtime(Inspection, Controls):
     """Runs workflows durably in this process.
 
     Args:
@@ -89,7 +89,7 @@ class Runtime(Inspection):
     ) -> None:
         self.hooks = Hooks() if hooks is None else hooks
         self._run_store, self._ledger_store = run_store, ledger_store
-        self._stores = Persistence(
+        self._stores = TracedStores(
             redacting_run_store(run_store, self.hooks.redactor),
             redacting_ledger(ledger_store, self.hooks.redactor),
         )
@@ -222,6 +222,27 @@ class Runtime(Inspection):
         finally:
             self._stores.locks.give_back(run_id, drive)
 
+    def run_child(self, *, workflow: WorkflowSpec, run_id: str) -> tuple[RunState, bool]:
+        """`tick` until the run waits or ends, at most ``config.max_subworkflow_steps`` node executions. One
+        that would go on ends FAILED: whoever started it can't come back to it (`spec/01 §12.6`, §19.6).
+
+        Returns:
+            the run, and whether this ended it.
+        """
+        drive = self._begin_drive(workflow, run_id)
+        if not isinstance(drive, Drive):
+            return drive, False
+        limit = self._config.max_subworkflow_steps
+        try:
+            drive.take_steps(limit)
+            given_up = drive.give_up(
+                f"Neither waiting nor ended after {limit} steps inside its parent's step; raise "
+                "RuntimeConfig.max_subworkflow_steps, or start it with async"
+            )
+            return drive.run, given_up
+        finally:
+            self._stores.locks.give_back(run_id, drive)
+
     def _begin_drive(self, workflow: WorkflowSpec, run_id: str) -> Drive | RunState:
         """The exclusive drive of a run that can go on; else the run as it is stored.
 
@@ -342,61 +363,9 @@ class Runtime(Inspection):
             ),
         )
 
-    # -- control --------------------------------------------------------------------------------
-
-    def cancel_run(self, run_id: str, *, reason: str | None = None, cascade: bool = False) -> RunState:
-        """End the run CANCELLED; a terminal run stays as it is. Children are not touched (`spec/01 §9.4`)
-        unless ``cascade`` is set; then all below are cancelled too, also below a run that had ended."""
-        return self._control(
-            run_id, cascade, lambda run: control.cancelled(run, self.environment, reason=reason)
-        )
-
-    def pause_run(self, run_id: str, *, reason: str | None = None, cascade: bool = False) -> RunState:
-        """Stop the run until `resume_run`; a run that asks a person keeps asking (`spec/01 §9.5`).
-        ``cascade``: and all runs below it."""
-        return self._control(
-            run_id, cascade, lambda run: control.paused(run, self.environment, reason=reason)
-        )
-
-    def resume_run(self, run_id: str, *, cascade: bool = False) -> RunState:
-        """Undo `pause_run`; executes nothing (`spec/01 §9.5`). ``cascade``: and of all runs below it."""
-        return self._control(run_id, cascade, lambda run: control.unpaused(run, self.environment))
-
-    def _control(
-        self, run_id: str, cascade: bool, change: Callable[[RunState], transition.Transition | None]
-    ) -> RunState:
-        run = self._stores.update(run_id, change)
-        if cascade:
-            for_descendants(self._run_store, run_id, lambda child: self._stores.update(child, change))
-        return run
-
-    def fail_run(self, run_id: str, error: str) -> RunState:
-        """End the run FAILED because whoever drove it gave up; a terminal run stays as it is."""
-        return self._stores.update(
-            run_id, lambda run: None if run.is_terminal else transition.failed(run, error, self.environment)
-        )
-
-    def repair_ledger(self, run_id: str) -> int:
-        """Append the completion record and status event that a terminal run lacks because its process died.
-
-        For hosts to call when they start, over stores that write run and ledger separately (memory, files);
-        on a store with transactions there is never anything to do. Running it twice changes nothing.
-
-        Returns:
-            the number of records appended (0 to 2).
-        """
-        return self._stores.repair(run_id, self.environment)
-
     def count_fault(self, name: str) -> None:
         """Count something that went wrong and must not fail a run; see `fault_counts`."""
         self._stores.tally.add(name)
-
-    def update_limits(self, run_id: str, updates: dict[str, Any]) -> None:
-        """Set known keys of ``_limits``; others are ignored, values are not checked (`spec/01 §9.9`)."""
-        recorded = self.hooks.record_transitions
-        self._stores.update(
-            run_id, lambda run: control.limits_updated(run, updates, self.environment, recorded=recorded)
-        )
 
 
 def _check_workflow(run: RunState, workflow: WorkflowSpec) -> None:

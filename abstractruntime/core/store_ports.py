@@ -19,7 +19,8 @@ class RunStorePort(Protocol):
     same runs share, and ``atomic()``, a context in which nobody else writes, and in which (where the store
     has transactions) all writes through this store and its ledger commit together or not at all;
     ``step_writer(ledger_store)``: see `step_writer.StepWriter`. A store that keeps parts of ended
-    runs elsewhere offers ``whole(run)``, a loaded run with its output put back.
+    runs elsewhere offers ``whole(run)``, a loaded run with its output put back, and ``put_back(value)`` for
+    any other part of it.
     """
 
     def save(self, run: RunState) -> None: ...
@@ -28,7 +29,10 @@ class RunStorePort(Protocol):
 
 
 class LedgerPort(Protocol):
-    """The two methods every ledger store has (`spec/02 §2.2`)."""
+    """The two methods every ledger store has (`spec/02 §2.2`).
+
+    One that keeps parts of records elsewhere offers ``put_back(value)``: the part as it was appended.
+    """
 
     def append(self, record: StepRecord) -> None: ...
 

@@ -18,9 +18,11 @@ from typing import Any
 
 from .derived import Derived
 from .models import EffectType, RunState
+from .outcome import failed_effect
 from .vars import NODE_TRACES
 
 __all__ = [
+    "PutBack",
     "attach_traces",
     "derive_traces",
     "empty_trace",
@@ -35,6 +37,10 @@ _REUSED = "reused_steps"
 _EFFECT_TYPES = {member.value for member in EffectType}
 
 Record = Mapping[str, Any]
+
+PutBack = Callable[[Any], Any]
+"""Gives a part of a record with what a store decorator has moved elsewhere put back. It is asked for what a
+reader gets, and not before."""
 
 
 def empty_trace(node_id: str) -> dict[str, Any]:
@@ -64,13 +70,15 @@ def _runtime(run: RunState) -> dict[str, Any]:
     return runtime
 
 
-def attach_traces(run: RunState, ledger: Callable[[], Iterable[Record]]) -> None:
+def attach_traces(
+    run: RunState, ledger: Callable[[], Iterable[Record]], put_back: PutBack | None = None
+) -> None:
     """Serve ``vars["_runtime"]["node_traces"]`` as a view of the ledger, once there is an effect step."""
     runtime = run.vars.get("_runtime")
     if isinstance(runtime, dict) and NODE_TRACES in runtime:
         stored = stored_traces(run)
         runtime[NODE_TRACES] = Derived(
-            lambda: derive_traces(ledger(), runtime.get(_REUSED), stored), stored=stored
+            lambda: derive_traces(ledger(), runtime.get(_REUSED), stored, put_back), stored=stored
         )
 
 
@@ -109,7 +117,10 @@ class _Step:
 
 
 def derive_traces(
-    ledger: Iterable[Record], reused: object = None, stored: Mapping[str, Any] | None = None
+    ledger: Iterable[Record],
+    reused: object = None,
+    stored: Mapping[str, Any] | None = None,
+    put_back: PutBack | None = None,
 ) -> dict[str, Any]:
     """All node traces of a run: by node, at most the last 100 steps each, in time order.
 
@@ -117,7 +128,9 @@ def derive_traces(
         ledger: the run's records in order.
         reused: the run's ``_runtime.reused_steps``.
         stored: `stored_traces` of the run; only later steps come from the ledger.
+        put_back: where ledger or run store keep large values elsewhere.
     """
+    whole = put_back or _as_it_is
     steps: dict[str, list[_Step]] = defaultdict(list)
     completed: dict[str, Record] = {}
     begun: dict[str, str] = {}
@@ -130,20 +143,24 @@ def derive_traces(
         if key in completed:
             steps[node_id].append(_Step(completed[key], since=ts, ts=ts, reused=True))
     if stored:
-        return _continued(stored, steps)
-    return {node_id: _trace(node_id, taken) for node_id, taken in steps.items() if taken}
+        return _continued(stored, steps, whole)
+    return {node_id: _trace(node_id, taken, whole) for node_id, taken in steps.items() if taken}
 
 
-def _continued(stored: Mapping[str, Any], steps: Mapping[str, list[_Step]]) -> dict[str, Any]:
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _continued(stored: Mapping[str, Any], steps: Mapping[str, list[_Step]], whole: PutBack) -> dict[str, Any]:
     """Stored traces, and after them the steps that came later."""
-    traces: dict[str, Any] = deepcopy(dict(stored))
+    traces: dict[str, Any] = deepcopy(whole(dict(stored)))
     kept = [trace for trace in traces.values() if isinstance(trace, dict)]
     last = max((str(trace.get("updated_at") or "") for trace in kept), default="")
     for node_id, taken in steps.items():
         newer = [step for step in taken if step.ts > last]
         if not newer:
             continue
-        trace = _trace(node_id, newer)
+        trace = _trace(node_id, newer, whole)
         earlier = traces.get(node_id)
         if isinstance(earlier, dict) and isinstance(earlier.get("steps"), list):
             trace["steps"] = [*earlier["steps"], *trace["steps"]][-MAX_TRACE_STEPS:]
@@ -180,12 +197,13 @@ def _marks(reused: object) -> Iterable[tuple[str, str, str]]:
             yield node_id, ts, key
 
 
-def _trace(node_id: str, steps: list[_Step]) -> dict[str, Any]:
+def _trace(node_id: str, steps: list[_Step], whole: PutBack) -> dict[str, Any]:
     kept = sorted(steps, key=lambda step: step.ts)[-MAX_TRACE_STEPS:]
-    return {"node_id": node_id, "steps": [_entry(node_id, step) for step in kept], "updated_at": kept[-1].ts}
+    entries = [_entry(node_id, step, whole) for step in kept]
+    return {"node_id": node_id, "steps": entries, "updated_at": kept[-1].ts}
 
 
-def _entry(node_id: str, step: _Step) -> dict[str, Any]:
+def _entry(node_id: str, step: _Step, whole: PutBack) -> dict[str, Any]:
     record = step.record
     status = str(getattr(record["status"], "value", record["status"]))
     entry: dict[str, Any] = {
@@ -194,14 +212,14 @@ def _entry(node_id: str, step: _Step) -> dict[str, Any]:
         "status": status,
         "idempotency_key": record["idempotency_key"],
         "reused_prior_result": step.reused,
-        "effect": record["effect"],
+        "effect": whole(record["effect"]),
         "duration_ms": 0.0 if step.reused else _milliseconds(step.since, step.ts),
     }
-    result = record.get("result")
+    result = whole(record.get("result"))
     if status == "waiting":
         entry["wait"] = (result or {}).get("wait")
     elif status == "failed":
-        entry["error"] = record.get("error")
+        entry["error"] = failed_effect(record.get("attempt") or 1, record.get("error"))
     else:
         entry["result"] = result
     return deepcopy(entry) if _is_json(entry) else _unsafe(entry)

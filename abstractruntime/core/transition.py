@@ -17,7 +17,7 @@ from .environment import Environment
 from .making import bare
 from .members import LLM_CALL, STEP_COMPLETED
 from .models import RunState, RunStatus, StepPlan, StepRecord, StepStatus
-from .outcome import EffectOutcome
+from .outcome import EffectOutcome, failed_effect
 from .step_stamp import next_after
 from .traces import mark_reused, mark_traced
 from .vars import ensure_limits, set_result_path
@@ -118,8 +118,7 @@ def effect_ended(
     mark_traced(run)
     if outcome.status == "waiting" and outcome.wait is not None:
         return Transition(changed(run, env, status=RunStatus.WAITING, waiting=outcome.wait))
-    last = outcome.error or "unknown error"
-    return failed(run, f"Effect failed after {step.attempt} attempts: {last}", env)
+    return failed(run, failed_effect(step.attempt, outcome.error), env)
 
 
 def effect_completed(

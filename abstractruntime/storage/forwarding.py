@@ -21,6 +21,7 @@ LEDGER_OPTIONS = frozenset(
         "last",
         "appending",
         "find_completed",
+        "put_back",
         "subscribe",
         "lock_domain",
         "atomic",

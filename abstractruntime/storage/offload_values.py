@@ -170,24 +170,38 @@ class _Offload:
         return artifact_ref(metadata.artifact_id)
 
 
-def resolve_offloaded(value: Any, store: ArtifactStore) -> Any:
+def resolve_offloaded(value: Any, store: ArtifactStore, *, may_be_gone: bool = False) -> Any:
     """``value`` with what a store decorator replaced put back, at any depth (`spec/02 §15.2`, D-5).
 
     References that were in the data before are left alone: they are what the node was given.
+
+    Args:
+        value: JSON-like data; it is not changed.
+        store: where the offloaded values are.
+        may_be_gone: for what is only shown. The reference to a value that is gone or damaged stays, and the
+            log says so.
 
     Raises:
         CorruptArtifactError: an offloaded value is gone.
     """
     if is_artifact_ref(value):
-        return _resolve_ref(value, store)
+        return _shown(value, store) if may_be_gone else _resolve_ref(value, store)
     if isinstance(value, dict):
-        return {key: resolve_offloaded(item, store) for key, item in value.items()}
+        return {key: resolve_offloaded(item, store, may_be_gone=may_be_gone) for key, item in value.items()}
     if isinstance(value, list):
-        return [resolve_offloaded(item, store) for item in value]
+        return [resolve_offloaded(item, store, may_be_gone=may_be_gone) for item in value]
     return value
 
 
-def _resolve_ref(ref: dict[str, Any], store: ArtifactStore) -> Any:
+def _shown(ref: dict[str, Any], store: ArtifactStore) -> Any:
+    try:
+        return _resolve_ref(ref, store, may_be_gone=True)
+    except ValueError as exc:  # CorruptArtifactError among them
+        logger.warning("an offloaded value is shown as its reference: %s", exc)
+        return ref
+
+
+def _resolve_ref(ref: dict[str, Any], store: ArtifactStore, *, may_be_gone: bool = False) -> Any:
     if len(ref) != 1 or not isinstance(get_artifact_id(ref), str):
         return ref  # ours have one key and an id
     try:
@@ -207,4 +221,6 @@ def _resolve_ref(ref: dict[str, Any], store: ArtifactStore) -> Any:
     kind = tags.get("kind")
     if kind == "text":
         return artifact.as_text()
-    return resolve_offloaded(artifact.as_json(), store) if kind == "json" else artifact.content
+    if kind != "json":
+        return artifact.content
+    return resolve_offloaded(artifact.as_json(), store, may_be_gone=may_be_gone)

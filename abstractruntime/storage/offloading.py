@@ -92,6 +92,11 @@ class OffloadingRunStore(RunStore):
         """
         return replace(run, output=resolve_offloaded(run.output, self._artifacts))
 
+    def put_back(self, value: Any) -> Any:
+        """``value``, a part of a loaded run, with its large values put back, to be shown. One that is gone
+        stays a reference, and the log says so."""
+        return resolve_offloaded(value, self._artifacts, may_be_gone=True)
+
     def _offloaded(self, run: RunState) -> RunState:
         if self._limit <= 0 or not run.is_terminal or not run.run_id.strip():
             return run
@@ -172,7 +177,8 @@ class OffloadingLedgerStore(LedgerDecorator):
     """Appends records without the large values of their ``effect`` and ``result``, which stay objects.
 
     ``list`` doesn't resolve references; `find_completed`, by which the runtime takes recorded results over
-    after a crash, does. A hash chain belongs inside, so that it covers what the ledger holds.
+    after a crash, does, and so do node traces (`put_back`). A hash chain belongs inside, so that it covers
+    what the ledger holds.
 
     Args, attributes: as for `OffloadingRunStore`.
     """
@@ -230,6 +236,12 @@ class OffloadingLedgerStore(LedgerDecorator):
         find = getattr(self._inner, "find_completed", None)
         found: PriorResult | None = _scan(self._inner, run_id, key) if find is None else find(run_id, key)
         return None if found is None else PriorResult(resolve_offloaded(found.result, self._artifacts))
+
+    def put_back(self, value: Any) -> Any:
+        """``value``, a part of a record that `list` gave, with its large values put back, to be shown: node
+        traces show what was executed (`spec/01 §11.1`). One that is gone stays a reference, and the log says
+        so."""
+        return resolve_offloaded(value, self._artifacts, may_be_gone=True)
 
     def subscribe(self, callback: LedgerSubscriber, *, run_id: str | None = None) -> Callable[[], None]:
         """Subscribe to the ledger inside; it delivers references.

@@ -6,6 +6,7 @@ import copy
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -146,9 +147,32 @@ def test_a_system_prompt_loses_an_old_header_only(given: Any, left: Any) -> None
 def test_a_module_put_there_by_hand_counts_as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts stub AbstractCore in their tests; such a module has no spec."""
     monkeypatch.setitem(sys.modules, "abstractcore", ModuleType("abstractcore"))
-    assert handler_parts._has_abstractcore.__wrapped__() is True
+    assert handler_parts._has_abstractcore() is True
     monkeypatch.setitem(sys.modules, "abstractcore", None)
-    assert handler_parts._has_abstractcore.__wrapped__() is False
+    assert handler_parts._has_abstractcore() is False
+
+
+def test_whether_it_is_installed_is_asked_again_when_the_path_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delitem(sys.modules, "abstractcore", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "none")])
+    assert handler_parts._has_abstractcore() is False
+    (tmp_path / "abstractcore").mkdir()
+    (tmp_path / "abstractcore" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert handler_parts._has_abstractcore() is True
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "none")])
+    assert handler_parts._has_abstractcore() is False
+
+
+def test_the_search_of_the_disk_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delitem(sys.modules, "abstractcore", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "none")])
+    searches: list[str] = []
+    monkeypatch.setattr(handler_parts, "find_spec", searches.append)
+    assert [handler_parts._has_abstractcore() for _ in range(3)] == [False] * 3
+    assert searches == ["abstractcore"]
 
 
 def test_grounding_needs_no_abstractcore() -> None:

@@ -32,6 +32,7 @@ def test_defaults() -> None:
         "model_capabilities": {},
         "max_subworkflow_depth": 50,
         "max_vars_query_chars": 1_000_000,
+        "max_subworkflow_steps": 100_000,
     }
     assert DEFAULT_RECOMMENDED_MAX_INPUT_TOKENS == -1
 
@@ -173,6 +174,13 @@ def test_depth_is_not_a_limit_of_the_run_and_is_checked() -> None:
     assert RuntimeConfig(max_subworkflow_depth=0).max_subworkflow_depth == 0
     with pytest.raises(InvalidInputError, match="max_subworkflow_depth is -1"):
         RuntimeConfig(max_subworkflow_depth=-1)
+
+
+def test_steps_of_a_child_are_no_limit_of_the_run_and_are_checked() -> None:
+    assert "max_subworkflow_steps" not in RuntimeConfig(max_subworkflow_steps=3).to_limits_dict()
+    for steps in (0, -1):
+        with pytest.raises(InvalidInputError, match=f"max_subworkflow_steps is {steps}; use 1 or more"):
+            RuntimeConfig(max_subworkflow_steps=steps)
 
 
 def test_size_of_a_vars_query_is_checked() -> None:

@@ -210,6 +210,8 @@ def test_a_paused_run_takes_no_step(client: Client, pump: Pump) -> None:
     assert client.unpause(run_id).status is RunStatus.RUNNING
     pump.run()
     assert client.get(run_id).status is RunStatus.COMPLETED
+    kinds = [(entry.record["effect"] or {}).get("type") for entry in client.ledger(run_id)]
+    assert kinds[:2] == ["pause", "unpause"]  # a fleet's operators see who did what
 
 
 def test_unpausing_meets_an_event_that_came_meanwhile(client: Client, pump: Pump) -> None:

@@ -13,6 +13,7 @@ from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus,
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.policy import RetryPolicy
 from abstractruntime.core.spec import RunContext, WorkflowSpec
+from abstractruntime.core.traces import derive_traces
 from abstractruntime.storage.checkpoints import Task, Write, Written
 from workers.hints import Announcement, Hint
 
@@ -189,6 +190,23 @@ def test_the_last_failed_attempt_fails_the_run() -> None:
     bench.drain()
     assert bench.run(run_id).error == "Effect failed after 1 attempts: no"
     assert bench.records(run_id)[-1] == ("completed", "emit_event")
+    assert traced_error(bench, run_id) == bench.run(run_id).error
+
+
+def traced_error(bench: Bench, run_id: str) -> object:
+    """What the trace shows of the node's last step (`spec/01 §5.6`, §11.1)."""
+    traces = derive_traces(entry.record for entry in bench.store.ledger(run_id))
+    return traces["node"]["steps"][-1]["error"]
+
+
+def test_a_trace_shows_the_error_that_the_last_attempt_gave_the_run() -> None:
+    bench = one_node(call, policy=RetryPolicy(tool_max_attempts=2, backoff_base=5.0))
+    bench.app.effect(EffectType.TOOL_CALLS)(lambda run, effect: EffectOutcome.failed("busy"))
+    run_id = bench.start("w")
+    bench.drain()
+    bench.pass_time(20)
+    assert bench.run(run_id).error == "Effect failed after 2 attempts: busy"
+    assert traced_error(bench, run_id) == bench.run(run_id).error
 
 
 def test_an_effect_whose_worker_was_lost_is_taken_over_with_the_next_attempt() -> None:
@@ -233,6 +251,7 @@ def test_an_effect_that_kills_its_worker_each_time_is_stopped() -> None:
     run = bench.run(run_id)
     assert run.status is RunStatus.FAILED
     assert "its worker was lost 3 times" in str(run.error)
+    assert traced_error(bench, run_id) == run.error
 
 
 def test_lost_messages_are_found_by_the_sweep() -> None:

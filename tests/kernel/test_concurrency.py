@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.drive import Drive
+from abstractruntime.core.hooks import Hooks
 from abstractruntime.core.models import EffectType, RunState, RunStatus, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.spec import RunContext
@@ -240,6 +241,7 @@ def test_many_runs_at_once_do_not_disturb_each_other(kernel: Kernel) -> None:
 
 def test_subscriber_may_act_on_another_run_while_that_is_written(kernel: Kernel) -> None:
     """Two runs whose ledger subscribers cancel each other: no deadlock."""
+    kernel.use(hooks=Hooks(record_transitions=True))
     append = kernel.ledger_store.append
     pairs: dict[str, str] = {}
 

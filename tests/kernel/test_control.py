@@ -101,7 +101,7 @@ def test_pause_and_unpause_where_there_is_nothing_to_do(kernel: Kernel) -> None:
     assert kernel.runtime.resume_run(run_id).updated_at == kernel.state(run_id).updated_at
     first = kernel.runtime.pause_run(run_id, reason="one")
     assert kernel.runtime.pause_run(run_id, reason="two").updated_at == first.updated_at
-    assert kernel.kinds(run_id) == ["pause"]
+    assert kernel.kinds(run_id) == []
     ended = kernel.go(GO)
     for command in (kernel.runtime.pause_run, kernel.runtime.resume_run, kernel.runtime.cancel_run):
         assert command(ended.run_id).updated_at == ended.updated_at
@@ -216,7 +216,7 @@ def test_outcome_obtained_during_a_pause_is_not_lost(kernel: Kernel) -> None:
     state = kernel.go(workflow)
     assert state.waiting is not None
     assert state.waiting.wait_key == f"pause:{state.run_id}"
-    assert kernel.kinds(state.run_id) == ["started llm_call", "pause", "completed llm_call"]
+    assert kernel.kinds(state.run_id) == ["started llm_call", "completed llm_call"]
     kernel.runtime.resume_run(state.run_id)
     assert kernel.tick(workflow, state.run_id).output == {"out": {"call": 1}}
     assert len(calls) == 1
@@ -263,7 +263,7 @@ def test_wait_begun_during_a_pause_is_begun_again(kernel: Kernel) -> None:
     kernel.runtime.resume_run(state.run_id)
     assert kernel.tick(workflow, state.run_id).status is RunStatus.WAITING
     pair = ["started ask_user", "waiting ask_user"]
-    assert kernel.kinds(state.run_id) == ["pause", *pair, "unpause", *pair]
+    assert kernel.kinds(state.run_id) == [*pair, *pair]
 
 
 def after_a_commit(monkeypatch: pytest.MonkeyPatch, act: Callable[[RunState], object]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core.hooks import Hooks
 from abstractruntime.core.models import EffectType, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
 
@@ -136,6 +137,7 @@ def test_resume_record_and_checkpoint_belong_together(kernel: Kernel) -> None:
 def test_a_torn_command_that_is_given_again_is_recorded_once(kernel: Kernel, verb: str) -> None:
     if not hasattr(kernel.run_store, "atomic") and not hasattr(kernel.ledger_store, "last"):
         pytest.skip("a ledger that can't tell its last record keeps both")
+    kernel.use(hooks=Hooks(record_transitions=True))
     workflow = flow(a=asks(EffectType.WAIT_EVENT, {"wait_key": "k"}), done=done)
     run_id = kernel.go(workflow).run_id
     if verb == "unpause":

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core.hooks import Hooks
 from abstractruntime.core.models import EffectType, RunStatus, WaitReason, WaitState
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.policy import RetryPolicy
@@ -138,12 +139,27 @@ def test_cancel(recorded: Kernel, recorder: Recorder) -> None:
     assert recorder.take() == ["S(cancelled, a)", "status cancelled"]
 
 
-@pytest.mark.weakness("spec/01 §19.16")
-def test_pause_and_unpause_add_a_control_record(recorded: Kernel, recorder: Recorder) -> None:
+@pytest.mark.parametrize("cascade", [False, True])
+def test_pause_and_unpause_write_a_checkpoint_only(
+    recorded: Kernel, recorder: Recorder, cascade: bool
+) -> None:
     run_id = recorded.start(flow(a=ASK, done=done))
     recorder.take()
-    recorded.runtime.pause_run(run_id)
-    recorded.runtime.resume_run(run_id)
+    recorded.runtime.pause_run(run_id, reason="tea", cascade=cascade)
+    recorded.runtime.resume_run(run_id, cascade=cascade)
+    assert recorder.take() == ["S(waiting, a)", "S(running, a)"]
+
+
+@pytest.mark.weakness("spec/01 §19.16")
+@pytest.mark.parametrize("cascade", [False, True])
+def test_pause_and_unpause_add_a_control_record_if_the_host_wants(
+    recorded: Kernel, recorder: Recorder, cascade: bool
+) -> None:
+    recorded.use(hooks=Hooks(record_transitions=True))
+    run_id = recorded.start(flow(a=ASK, done=done))
+    recorder.take()
+    recorded.runtime.pause_run(run_id, cascade=cascade)
+    recorded.runtime.resume_run(run_id, cascade=cascade)
     assert recorder.take() == ["pause", "S(waiting, a)", "unpause", "S(running, a)"]
 
 

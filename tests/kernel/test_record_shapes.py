@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core.hooks import Hooks
 from abstractruntime.core.models import EffectType, RunState, StepPlan
 from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.spec import RunContext
@@ -208,6 +209,7 @@ def test_status_event_reaches_no_listener(kernel: Kernel) -> None:
 
 
 def test_pause_record_says_why(kernel: Kernel) -> None:
+    kernel.use(hooks=Hooks(record_transitions=True))
     run_id = kernel.start(flow(a=goes("a")))
     kernel.runtime.pause_run(run_id, reason=" lunch ")
     record = kernel.ledger(run_id)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import RFC_4122, UUID
 
@@ -22,6 +23,8 @@ from abstractruntime.core.runtime import (
     utc_now_iso,
 )
 from abstractruntime.core.spec import RunContext
+from abstractruntime.storage.artifact_base import CorruptArtifactError
+from abstractruntime.storage.artifacts import FileArtifactStore, InMemoryArtifactStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 
 from .flows import asks, done, flow, goes
@@ -426,6 +429,27 @@ def test_evidence_spans(kernel: Kernel) -> None:
     found = kernel.runtime.list_evidence(run_id)
     assert found == [{"kind": "evidence", "artifact_id": "1"}, {"kind": "evidence"}]
     assert kernel.runtime.list_evidence(kernel.start(ASK)) == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "files"])
+def test_load_evidence_where_there_is_none(kernel: Kernel, kind: str, tmp_path: Path) -> None:
+    store = InMemoryArtifactStore() if kind == "memory" else FileArtifactStore(tmp_path)
+    kernel.runtime.set_artifact_store(store)
+    others = [store.store_text("no JSON"), store.store(b"\xff\x00"), store.store_json([1])]
+    for name in (*(metadata.artifact_id for metadata in others), "missing", "", " ", "../etc", "a/b", "ä"):
+        assert kernel.runtime.load_evidence(name) is None
+    stored = store.store_json({"a": 1})
+    assert kernel.runtime.load_evidence(stored.artifact_id) == {"a": 1}
+
+
+def test_damaged_evidence_is_not_missing(kernel: Kernel, tmp_path: Path) -> None:
+    store = FileArtifactStore(tmp_path)
+    kernel.runtime.set_artifact_store(store)
+    stored = store.store_json({"a": 1})
+    (blob,) = tmp_path.rglob(f"{stored.blob_id}*")
+    blob.write_bytes(b"{}")
+    with pytest.raises(CorruptArtifactError):
+        kernel.runtime.load_evidence(stored.artifact_id)
 
 
 def test_load_evidence(kernel: Kernel) -> None:

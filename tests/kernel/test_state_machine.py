@@ -198,7 +198,6 @@ class Runs(RuleBasedStateMachine):
         model = self.expected[run_id]
         if not (model.is_terminal or model.is_paused or (model.is_waiting and model.node == "ask")):
             model.is_paused = True
-            model.records.append("pause")
         self.kernel.runtime.pause_run(run_id)
 
     @rule(run_id=runs)
@@ -206,7 +205,6 @@ class Runs(RuleBasedStateMachine):
         model = self.expected[run_id]
         if model.is_paused:
             model.is_paused = False
-            model.records.append("unpause")
         self.kernel.runtime.resume_run(run_id)
 
     @rule(run_id=runs)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 
 from abstractruntime.core.config import RuntimeConfig
-from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus, StepPlan, WaitReason
+from abstractruntime.core.models import (
+    Effect,
+    EffectType,
+    RunState,
+    RunStatus,
+    StepPlan,
+    StepRecord,
+    WaitReason,
+)
 from abstractruntime.core.policy import DefaultEffectPolicy
+from abstractruntime.core.run_locks import locks_of
 from abstractruntime.core.spec import RunContext, WorkflowSpec
 
 from .flows import asks, done, flow, goes, loop
@@ -45,6 +57,8 @@ def test_child_that_completes(kernel: Kernel) -> None:
     child = child_of(kernel, state.run_id)
     assert state.output == {"out": {"sub_run_id": child.run_id, "output": {"answer": 1}}}
     assert (child.parent_run_id, child.actor_id, child.session_id) == (state.run_id, "actor", "s")
+    assert (UUID(child.run_id).version, UUID(child.run_id).variant) == (4, RFC_4122)
+    assert str(UUID(child.run_id)) == child.run_id
     assert kernel.kinds(child.run_id) == ["completion", "status completed"]
     assert kernel.kinds(state.run_id)[:2] == ["started start_subworkflow", "completed start_subworkflow"]
 
@@ -385,6 +399,116 @@ def test_each_attempt_starts_a_child(kernel: Kernel) -> None:
     state = kernel.go(parent())
     assert (state.error or "").startswith("Effect failed after 3 attempts: Subworkflow 'child' failed: ")
     assert len(kernel.run_store.list_children(parent_run_id=state.run_id)) == 3
+
+
+# -- a child that goes on and on (spec/01 §12.6, §19.7) -------------------------------------------
+
+
+def counts(act: Callable[[RunState, int], StepPlan | None] = lambda run, visit: None) -> WorkflowSpec:
+    """A child that visits its node for ever, unless ``act`` has another plan for a visit."""
+
+    def node(run: RunState, context: RunContext) -> StepPlan:
+        visit = run.vars["visits"] = run.vars.get("visits", 0) + 1
+        return act(run, visit) or StepPlan("a", next_node="a")
+
+    return flow("child", a=node)
+
+
+ENDED = "Neither waiting nor ended after 7 steps inside its parent's step; raise RuntimeConfig."
+
+
+@pytest.mark.weakness("spec/01 §19.6")
+@pytest.mark.weakness("spec/01 §19.7")
+def test_a_child_without_end_is_ended_and_its_parent_says_so(kernel: Kernel) -> None:
+    kernel.use(config=RuntimeConfig(max_subworkflow_steps=7))
+    state = run_parent(kernel, counts())
+    assert state.error == "Effect failed after 1 attempts: Unexpected subworkflow status: running"
+    child = child_of(kernel, state.run_id)
+    assert (child.status, child.vars["visits"]) == (RunStatus.FAILED, 7)
+    assert (child.error or "").startswith(f"{ENDED}max_subworkflow_steps")
+    assert kernel.kinds(child.run_id) == ["status failed"]
+
+
+def test_a_child_without_end_as_a_tool_result(kernel: Kernel) -> None:
+    kernel.use(config=RuntimeConfig(max_subworkflow_steps=7))
+    (result,) = run_parent(kernel, counts(), wrap_as_tool_result=True).vars["out"]["results"]
+    assert (result["success"], result["error"]) == (False, "Unexpected subworkflow status: running")
+
+
+def test_a_child_may_use_all_of_its_steps(kernel: Kernel) -> None:
+    kernel.use(config=RuntimeConfig(max_subworkflow_steps=7))
+    ends_in_time = counts(lambda run, visit: StepPlan("a", complete_output={}) if visit == 7 else None)
+    assert run_parent(kernel, ends_in_time).status is RunStatus.COMPLETED
+    ask = Effect(EffectType.ASK_USER, {"prompt": "?"})
+    waits_in_time = counts(lambda run, visit: StepPlan("a", ask, "a") if visit == 7 else None)
+    assert run_parent(kernel, waits_in_time).status is RunStatus.WAITING
+
+
+@pytest.mark.parametrize("by", ["command", "flag", "cancel"])
+def test_a_child_that_somebody_stops_at_its_last_step_is_not_ended(kernel: Kernel, by: str) -> None:
+    def stop(run: RunState, visit: int) -> StepPlan | None:
+        if visit == 7 and by == "command":
+            kernel.runtime.pause_run(run.run_id)
+        elif visit == 7 and by == "cancel":
+            kernel.runtime.cancel_run(run.run_id)
+        elif visit == 7:  # as a host does that has only the store
+            stored = deepcopy(kernel.run_store.load(run.run_id))
+            stored.vars["_runtime"]["control"] = {"paused": True}
+            kernel.run_store.save(stored)
+        return None
+
+    kernel.use(config=RuntimeConfig(max_subworkflow_steps=7))
+    state = run_parent(kernel, counts(stop))
+    status = child_of(kernel, state.run_id).status
+    if by == "cancel":
+        assert (state.error or "").endswith(": Unexpected subworkflow status: cancelled")
+    else:
+        assert (state.status, state.waiting and state.waiting.reason) == (
+            RunStatus.WAITING,
+            WaitReason.SUBWORKFLOW,
+        )
+        assert status is (RunStatus.WAITING if by == "command" else RunStatus.RUNNING)
+
+
+def test_a_child_that_somebody_else_drives_is_waited_for(kernel: Kernel) -> None:
+    kernel.use(config=RuntimeConfig(max_subworkflow_steps=7))
+    save, other = kernel.run_store.save, object()
+
+    def taken_at_birth(run: RunState) -> None:
+        save(run)
+        if run.parent_run_id:
+            assert locks_of(kernel.run_store).take(run.run_id, other)
+
+    kernel.run_store.save = taken_at_birth
+    state = run_parent(kernel, counts())
+    kernel.run_store.save = save
+    child = child_of(kernel, state.run_id)
+    locks_of(kernel.run_store).give_back(child.run_id, other)
+    assert (state.status, child.status, "visits" in child.vars) == (
+        RunStatus.WAITING,
+        RunStatus.RUNNING,
+        False,
+    )
+
+
+def test_a_crash_after_the_end_of_such_a_child_starts_no_other(kernel: Kernel) -> None:
+    kernel.use(config=RuntimeConfig(max_subworkflow_steps=7))
+    kernel.know(counts())
+    run_id = kernel.start(parent())
+    append = kernel.ledger_store.append
+
+    def dies_with_the_child(record: StepRecord) -> None:
+        append(record)
+        if record.run_id != run_id:
+            raise Killed
+
+    kernel.ledger_store.append = dies_with_the_child
+    with pytest.raises(Killed):
+        kernel.tick(parent(), run_id)
+    kernel.ledger_store.append = append
+    state = kernel.use(config=RuntimeConfig(max_subworkflow_steps=7)).tick(parent(), run_id)
+    assert state.status is RunStatus.FAILED
+    assert len(kernel.run_store.list_children(parent_run_id=run_id)) == 1
 
 
 # -- crashes, pauses, loops -----------------------------------------------------------------------

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.derived import Derived
-from abstractruntime.core.models import Effect, EffectType, RunState, StepPlan
+from abstractruntime.core.hooks import Hooks
+from abstractruntime.core.models import Effect, EffectType, RunState, RunStatus, StepPlan, StepRecord
 from abstractruntime.core.outcome import EffectOutcome
-from abstractruntime.core.policy import RetryPolicy
+from abstractruntime.core.policy import DefaultEffectPolicy, RetryPolicy
 from abstractruntime.core.spec import RunContext
 from abstractruntime.core.vars import get_node_trace, get_node_traces
 
@@ -51,7 +52,7 @@ def test_completed_entry(kernel: Kernel) -> None:
 def test_failed_and_waiting_entries(kernel: Kernel) -> None:
     failed = kernel.go(flow(a=asks(LLM)))
     (entry,) = steps(kernel, failed.run_id)
-    assert (entry["status"], entry["error"]) == ("failed", "No effect handler registered for llm_call")
+    assert (entry["status"], entry["error"]) == ("failed", failed.error)
     assert not {"result", "wait"} & set(entry)
     waiting = kernel.go(flow(a=asks(EffectType.ASK_USER, {"prompt": "?"}), done=done))
     (entry,) = steps(kernel, waiting.run_id)
@@ -131,6 +132,84 @@ def test_entry_without_json_form() -> None:
         "effect": {"type": "llm_call", "result_key": "out"},
         "error": "non_json_safe_trace_entry",
     }
+
+
+# -- errors (spec/01 §5.6) ------------------------------------------------------------------------
+
+
+def last_error(kernel: Kernel, state: RunState) -> str:
+    assert state.status is RunStatus.FAILED
+    entry = steps(kernel, state.run_id)[-1]
+    assert entry["status"] == "failed"
+    error: str = entry["error"]
+    return error
+
+
+def fails(run: RunState, effect: Effect) -> EffectOutcome:
+    return EffectOutcome.failed("no")
+
+
+def raises(run: RunState, effect: Effect) -> EffectOutcome:
+    raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "handler"),
+    [
+        (LLM, {}, fails),
+        (LLM, {}, raises),
+        (LLM, {}, lambda run, effect: None),
+        (LLM, {}, lambda run, effect: EffectOutcome("strange")),
+        (LLM, {"not": {1, 2}}, fails),
+        (LLM, {"not": float("nan")}, fails),
+        (EffectType.ASK_USER, {}, None),
+        (EffectType.START_SUBWORKFLOW, {"workflow_id": "child"}, None),
+        (EffectType.START_SUBWORKFLOW, {"workflow_id": "nobody"}, None),
+        (EffectType.MEMORY_KG_QUERY, {}, None),
+    ],
+)
+@pytest.mark.parametrize("then", ["done", None])
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_failed_step_shows_the_error_of_its_run(
+    kernel: Kernel, kind: EffectType, payload: Any, handler: Any, then: str | None, attempts: int
+) -> None:
+    kernel.know(flow("child", a=asks(EffectType.ASK_USER)))
+    kernel.use(
+        effect_handlers={} if handler is None else {LLM: handler},
+        effect_policy=DefaultEffectPolicy(default_max_attempts=attempts, default_backoff_base=0),
+    )
+    state = kernel.go(flow(a=asks(kind, payload, then=then), done=done))
+    assert (state.error or "").startswith("Effect failed after ")
+    assert last_error(kernel, state) == state.error
+
+
+def test_a_payload_transformer_that_raises_is_the_steps_error(kernel: Kernel) -> None:
+    def broken(run: RunState, payload: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("boom")
+
+    kernel.use(effect_handlers={LLM: fails}, hooks=Hooks(payload_transformers={LLM: broken}))
+    state = kernel.go(flow(a=asks(LLM), done=done))
+    assert last_error(kernel, state) == state.error
+    assert "Payload transformer raised exception: boom" in (state.error or "")
+
+
+def test_a_failure_that_is_found_in_the_ledger_is_the_steps_error(kernel: Kernel) -> None:
+    """The process died after the last attempt's record and before the checkpoint."""
+    policy = RetryPolicy(llm_max_attempts=2, backoff_base=0)
+    kernel.use(effect_handlers={LLM: fails}, effect_policy=policy)
+    workflow = flow(a=asks(LLM), done=done)
+    run_id = kernel.start(workflow)
+    run = kernel.run_store.load(run_id)
+    key = policy.idempotency_key(run=run, node_id="a", effect=Effect(LLM, {}, "out"))
+    for attempt in (1, 2):
+        record = StepRecord.start(
+            run=run, node_id="a", effect=Effect(LLM, {}, "out"), attempt=attempt, idempotency_key=key
+        )
+        kernel.ledger_store.append(record)
+        kernel.ledger_store.append(deepcopy(record).finish_failure("lost"))
+    state = kernel.tick(workflow, run_id)
+    assert state.error == "Effect failed after 2 attempts: lost"
+    assert last_error(kernel, state) == state.error
 
 
 # -- the view in vars -----------------------------------------------------------------------------
