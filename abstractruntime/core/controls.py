@@ -10,7 +10,7 @@ from .cascade import for_descendants
 from .environment import Environment
 from .hooks import Hooks
 from .models import RunState
-from .traced_stores import TracedStores
+from .persistence import Persistence
 
 __all__ = ["Controls"]
 
@@ -20,7 +20,7 @@ Change = Callable[[RunState], "transition.Transition | None"]
 class Controls:
     """Commands to a run, each one write, applied between two steps."""
 
-    _stores: TracedStores
+    _stores: Persistence
     _run_store: Any
     environment: Environment
     hooks: Hooks

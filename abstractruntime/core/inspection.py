@@ -9,7 +9,7 @@ from .errors import InvalidInputError, RuntimeFault
 from .evidence_index import evidence_entries
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
-from .traced_stores import TracedStores
+from .persistence import Persistence
 from .traces import derive_traces, empty_trace, stored_traces
 
 __all__ = ["Inspection"]
@@ -18,7 +18,7 @@ __all__ = ["Inspection"]
 class Inspection:
     """The reading half of `Runtime`."""
 
-    _stores: TracedStores
+    _stores: Persistence
     _artifact_store: Any
 
     def get_state(self, run_id: str) -> RunState:

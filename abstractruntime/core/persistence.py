@@ -23,7 +23,7 @@ from .step_stamp import marks_of_others
 from .step_writer import StepWriter, StepWriting
 from .store_ports import LedgerPort, RunStorePort, Seen, Swap, seen_as
 from .tally import Tally
-from .traces import attach_traces
+from .traces import PutBack, attach_traces
 from .transition import Transition
 
 __all__ = ["Persistence"]
@@ -36,7 +36,12 @@ _UNKNOWN = object()
 
 
 class Persistence:
-    """Loads and commits runs of one pair of stores."""
+    """Loads and commits runs of one pair of stores.
+
+    Attributes:
+        put_back: the ledger's, else the run store's (see `store_ports`); ``None`` where nothing is kept
+            elsewhere.
+    """
 
     def __init__(self, run_store: RunStorePort, ledger_store: LedgerPort) -> None:
         self.run_store = run_store
@@ -48,6 +53,8 @@ class Persistence:
         self._save_of_swap = _save_beside_swap(run_store)
         self._atomic: Callable[[], AbstractContextManager[object]] | None = getattr(run_store, "atomic", None)
         self.step_writing = StepWriting.of(run_store, ledger_store)
+        own: PutBack | None = getattr(run_store, "put_back", None)
+        self.put_back: PutBack | None = getattr(ledger_store, "put_back", own)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -68,9 +75,9 @@ class Persistence:
         return None if run is None else self.with_traces(run)
 
     def with_traces(self, run: RunState) -> RunState:
-        """The run with its node traces served from the ledger."""
+        """The run with its node traces served from the ledger, computed when somebody reads them."""
         run_id = run.run_id  # the view is part of the run: holding on to it would make it a cycle
-        attach_traces(run, lambda: self.ledger_store.list(run_id))
+        attach_traces(run, lambda: self.ledger_store.list(run_id), self.put_back)
         return run
 
     def see(self, run_id: str) -> Seen:

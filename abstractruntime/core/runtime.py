@@ -25,6 +25,7 @@ from .inspection import Inspection
 from .local_scope import LocalScope
 from .models import Effect, EffectType, RunState, RunStatus, utc_now, utc_now_iso
 from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
+from .persistence import Persistence
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
 from .redaction import redacting_ledger, redacting_run_store
 from .resume import check_resumable, due_time, resumed
@@ -32,7 +33,6 @@ from .resume_record import recorded_payload
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
 from .store_ports import LedgerPort, RunStorePort
-from .traced_stores import TracedStores
 
 __all__ = ["DefaultRunContext", "EffectHandler", "EffectOutcome", "Runtime", "utc_now", "utc_now_iso"]
 
@@ -89,7 +89,7 @@ class Runtime(Inspection, Controls):
     ) -> None:
         self.hooks = Hooks() if hooks is None else hooks
         self._run_store, self._ledger_store = run_store, ledger_store
-        self._stores = TracedStores(
+        self._stores = Persistence(
             redacting_run_store(run_store, self.hooks.redactor),
             redacting_ledger(ledger_store, self.hooks.redactor),
         )

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from .derived import Derived
+from .effect_step import EffectStep
 from .models import EffectType, RunState
 from .outcome import failed_effect
+from .step_stamp import step_stamp
 from .vars import NODE_TRACES
 
 __all__ = [
@@ -55,11 +57,12 @@ def mark_traced(run: RunState) -> None:
         _runtime(run)[NODE_TRACES] = {}
 
 
-def mark_reused(run: RunState, node_id: str, ts: str, key: str) -> None:
-    """A reused result leaves no ledger record (`spec/01 §5.5`), so its trace needs a mark of its own."""
+def mark_reused(run: RunState, step: EffectStep, ts: str) -> None:
+    """A reused result leaves no ledger record (`spec/01 §5.5`), so its trace needs a mark of its own: when it
+    was taken, its key, since when the run stood before the step, and where the result went."""
     reused = _runtime(run).setdefault(_REUSED, {})
-    marks = reused.setdefault(node_id, [])
-    marks.append([ts, key])
+    marks = reused.setdefault(step.node_id, [])
+    marks.append([ts, step.key, step_stamp(run), step.effect.result_key])
     del marks[:-MAX_TRACE_STEPS]
 
 
@@ -139,9 +142,9 @@ def derive_traces(
             _follow(steps[record["node_id"]], begun, record)
             if record["status"] == "completed":
                 completed.setdefault(record["idempotency_key"], record)
-    for node_id, ts, key in _marks(reused):
-        if key in completed:
-            steps[node_id].append(_Step(completed[key], since=ts, ts=ts, reused=True))
+    for node_id, mark in _marks(reused):
+        if mark.key in completed:
+            _take_again(steps, node_id, mark, completed[mark.key])
     if stored:
         return _continued(stored, steps, whole)
     return {node_id: _trace(node_id, taken, whole) for node_id, taken in steps.items() if taken}
@@ -185,16 +188,40 @@ def _follow(steps: list[_Step], begun: dict[str, str], record: Record) -> None:
         return
     if is_retry and steps and steps[-1].is_failed and steps[-1].record["idempotency_key"] == key:
         steps.pop()
-    ended: str = record.get("ended_at") or record["started_at"]
+    ended = _ended(record)
     steps.append(_Step(record, since=begun.get(key) or ended, ts=ended))
 
 
-def _marks(reused: object) -> Iterable[tuple[str, str, str]]:
+class _Mark(NamedTuple):
+    """See `mark_reused`; an older release left only the first two."""
+
+    ts: str
+    key: str
+    since: str | None = None
+    result_key: str | None = None
+
+
+def _marks(reused: object) -> Iterable[tuple[str, _Mark]]:
     if not isinstance(reused, dict):
         return
     for node_id, marks in reused.items():
-        for ts, key in marks if isinstance(marks, list) else ():
-            yield node_id, ts, key
+        for mark in marks if isinstance(marks, list) else ():
+            yield node_id, _Mark(*mark)
+
+
+def _take_again(steps: dict[str, list[_Step]], node_id: str, mark: _Mark, record: Record) -> None:
+    """The result of ``record`` was used again: by another visit, or by the very step whose process died, or
+    was told to stop, between the record and the checkpoint. Then there is one entry, not two."""
+    if mark.since is not None:
+        record = {**record, "effect": {**record["effect"], "result_key": mark.result_key}}
+        if _ended(record) > mark.since:
+            first = steps[record["node_id"]]
+            first[:] = [step for step in first if step.record.get("step_id") != record.get("step_id")]
+    steps[node_id].append(_Step(record, since=mark.ts, ts=mark.ts, reused=True))
+
+
+def _ended(record: Record) -> str:
+    return record.get("ended_at") or record["started_at"] or ""
 
 
 def _trace(node_id: str, steps: list[_Step], whole: PutBack) -> dict[str, Any]:

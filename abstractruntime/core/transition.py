@@ -133,7 +133,7 @@ def effect_completed(
     """`effect_ended` of a completed effect; ``result`` becomes the run's own. ``now``: when it ended."""
     mark_traced(run)
     if reused:
-        mark_reused(run, step.node_id, env.now_iso(), step.key)
+        mark_reused(run, step, env.now_iso())
     if step.effect.type is LLM_CALL:
         _account_tokens(run, result)
     if step.effect.result_key and result is not None:

@@ -220,7 +220,7 @@ def test_outcome_obtained_during_a_pause_is_not_lost(kernel: Kernel) -> None:
     kernel.runtime.resume_run(state.run_id)
     assert kernel.tick(workflow, state.run_id).output == {"out": {"call": 1}}
     assert len(calls) == 1
-    reused = kernel.runtime.get_node_trace(state.run_id, "a")["steps"][-1]
+    (reused,) = kernel.runtime.get_node_trace(state.run_id, "a")["steps"]
     assert reused["reused_prior_result"] is True
 
 

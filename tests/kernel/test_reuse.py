@@ -72,6 +72,8 @@ def test_crash_between_record_and_checkpoint_is_healed(kernel: Kernel) -> None:
     assert kernel.tick(workflow, run_id).output == {"out": {"call": 1}}
     assert len(calls) == 1
     assert kernel.kinds(run_id).count("completed llm_call") == 1
+    (entry,) = kernel.runtime.get_node_trace(run_id, "a")["steps"]  # one step, whatever died in it
+    assert (entry["reused_prior_result"], entry["result"]) == (True, {"call": 1})
 
 
 def test_crash_during_the_effect_repeats_it(kernel: Kernel) -> None:

@@ -103,6 +103,29 @@ def test_reused_entry_shows_the_reused_result(kernel: Kernel) -> None:
     assert second["idempotency_key"] == first["idempotency_key"]
 
 
+def test_reused_entry_shows_where_its_own_result_went(kernel: Kernel) -> None:
+    kernel.use(effect_handlers={LLM: lambda run, effect: EffectOutcome.completed({"n": 1})})
+
+    def twice(run: RunState, ctx: RunContext) -> StepPlan:
+        visit = run.vars["visit"] = run.vars.get("visit", 0) + 1
+        if visit > 2:
+            return StepPlan("a", complete_output=run.vars["r2"])
+        return StepPlan("a", Effect(LLM, {}, f"r{visit}"), "a")
+
+    state = kernel.go(flow(a=twice))
+    assert [entry["effect"]["result_key"] for entry in steps(kernel, state.run_id)] == ["r1", "r2"]
+
+
+def test_marks_of_an_older_release_are_read(kernel: Kernel) -> None:
+    kernel.use(effect_handlers={LLM: lambda run, effect: EffectOutcome.completed({"n": 1})})
+    run = kernel.go(flow(a=asks(LLM, {}, then="b"), b=asks(EffectType.ASK_USER, {"prompt": "?"})))
+    key = steps(kernel, run.run_id)[0]["idempotency_key"]
+    run.vars["_runtime"]["reused_steps"] = {"a": [["2999-01-01T00:00:00+00:00", key]]}
+    kernel.run_store.save(run)
+    flags = [entry["reused_prior_result"] for entry in steps(kernel, run.run_id)]
+    assert flags == [False, True]
+
+
 def test_last_hundred_entries_are_kept(kernel: Kernel) -> None:
     workflow = flow(a=loop(EffectType.ANSWER_USER, lambda visit: {"message": visit}, times=120))
     state = kernel.tick(workflow, kernel.start(workflow), max_steps=200)
