@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState
+from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.base import (
     LedgerStore,
     QueryableRunIndexStore,
@@ -19,6 +21,7 @@ from abstractruntime.storage.base import (
 )
 from abstractruntime.storage.in_memory import InMemoryRunStore
 from abstractruntime.storage.json_files import JsonFileRunStore
+from abstractruntime.storage.offloading import OffloadingRunStore
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.run_store import SqlRunStore
@@ -45,6 +48,25 @@ def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FullRunStor
 
 def _ids(runs: list[RunState]) -> list[str]:
     return [run.run_id for run in runs]
+
+
+@pytest.mark.parametrize("offloaded", [False, True])
+def test_a_status_may_be_text(runs: FullRunStore, offloaded: bool) -> None:
+    store: RunStore = runs
+    if offloaded:
+        store = OffloadingRunStore(runs, artifact_store=InMemoryArtifactStore(), max_inline_bytes=10)
+    given = [a_run(status.value, status=status.value) for status in RunStatus]
+    for run in given:
+        store.save(run)
+        assert type(run.status) is str
+        loaded = store.load(run.run_id)
+        assert loaded is not None
+        assert loaded.status is RunStatus(run.status)
+        assert _ids(runs.list_runs(status=loaded.status)) == [run.run_id]
+    for bad in ("going", "", None, 5, ["running"]):
+        with pytest.raises(InvalidInputError, match=r"RunState\.status of run 'bad' .*'running', .*, not"):
+            store.save(a_run("bad", status=bad))
+    assert store.load("bad") is None
 
 
 def test_the_base_classes_cannot_be_made() -> None:
