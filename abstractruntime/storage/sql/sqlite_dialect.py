@@ -173,8 +173,8 @@ class SqliteDialect:
         text = str(error)
         if _is_locked(error):
             remedy = (
-                "Another process, or a connection with an open transaction, holds it longer than we wait; find "
-                "and end it, or use PostgreSQL for many writers."
+                "Another process, or a connection with an open transaction, holds it longer than we wait; "
+                "find and end it, or use PostgreSQL for many writers."
             )
         elif "no such table" in text or "no such column" in text:
             remedy = "Its schema is not up to date: run `abstractruntime migrate`."
