@@ -9,11 +9,13 @@ writes it has ``atomic``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from threading import Lock, RLock
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from .per_object import PerObject
 
 __all__ = ["RunLocks", "Writing", "alone", "locks_of"]
 
@@ -96,20 +98,14 @@ class RunLocks:
                 self._outer.give_back(run_id)
 
 
-_registry: WeakKeyDictionary[Any, RunLocks] = WeakKeyDictionary()
-_registry_guard = Lock()
+_registry: PerObject[RunLocks] = PerObject()
 
 
 def locks_of(store: object) -> RunLocks:
-    """The locks of a run store; of its own ``lock_domain`` where several store objects share their runs."""
+    """The locks of a run store; of its own ``lock_domain`` where several store objects share their runs. A
+    store without weak references gets new ones, which are this runtime's own."""
     domain = getattr(store, "lock_domain", store)
-    if not isinstance(domain, Hashable) or not hasattr(domain, "__weakref__"):
-        return RunLocks()  # nobody can share it by identity: the locks are this runtime's own
-    with _registry_guard:
-        found = _registry.get(domain)
-        if found is None:
-            found = _registry[domain] = RunLocks(getattr(domain, "drivers", None))
-        return found
+    return _registry.of(domain, lambda: RunLocks(getattr(domain, "drivers", None)))
 
 
 @contextmanager

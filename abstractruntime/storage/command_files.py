@@ -76,15 +76,23 @@ class JsonlCommandStore:
         return CommandAppendResult(True, False, kept.seq, kept.command_id)
 
     def list_after(self, *, after: int, limit: int = 1000) -> tuple[list[CommandRecord], int]:
-        """See `CommandStore.list_after`."""
+        """See `CommandStore.list_after`. A file that can't be read (the log tells) has nothing new (`spec/02
+        §7.4`): the next poll tries again."""
         after = after or 0
+        try:
+            return self._page(after, page_size(limit))
+        except OSError as exc:
+            logger.error("%s can't be read, so no commands are listed: %s", self._path, exc)
+            return [], after
+
+    def _page(self, after: int, size: int) -> tuple[list[CommandRecord], int]:
         with self._guard, reading(self._path) as file:
             if file is None:
                 self._forget()
                 return [], after
             self._catch_up(file)
             start = bisect_right(self._seqs, after)
-            end = min(start + page_size(limit), len(self._seqs))
+            end = min(start + size, len(self._seqs))
             # Files written by several old writers may hold a seq twice; a page must not end between them.
             while start < end < len(self._seqs) and self._seqs[end] == self._seqs[end - 1]:
                 end += 1

@@ -150,12 +150,25 @@ def duplicate_of(first: CommandRecord, again: CommandRecord) -> CommandAppendRes
 
 
 def _plain(value: Any) -> Any:
-    """A copy of what JSON gives back unchanged; anything else (tuples, other keys, NaN) is refused."""
+    """A copy of what JSON gives back equal; anything else (tuples, other keys, NaN) is refused.
+
+    Subclasses of text and numbers, such as members of an enum, become what they are for JSON.
+    """
     kind = type(value)
     if value is None or kind in (str, int, bool) or (kind is float and isfinite(value)):
         return value
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_text(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        return int.__int__(value)  # not what the subclass makes of it
+    if isinstance(value, float) and isfinite(value):
+        return float.__float__(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _text(value: str) -> str:
+    return value if type(value) is str else str.__str__(value)

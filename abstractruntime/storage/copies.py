@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from abstractruntime.core.copies import copied
 from abstractruntime.core.derived import without_derived
 from abstractruntime.core.making import bare
-from abstractruntime.core.models import RunState, StepRecord, WaitState
+from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitState
 
 from .json_text import encode
+from .run_status import with_status_member
 
 __all__ = ["copy_run", "storable_record", "storable_run"]
 
@@ -51,8 +52,11 @@ def storable_run(run: RunState) -> RunState:
     and has its JSON form in the completion record (`spec/01 §10.14`).
 
     Raises:
-        TypeError, InvalidInputError: another part holds something that has no JSON form.
+        TypeError, InvalidInputError: another part holds something that has no JSON form, or the status is
+            none.
     """
+    if run.status.__class__ is not RunStatus:
+        run = with_status_member(run)
     vars = without_derived(run.vars)
     try:
         vars = _copy_plain(vars)

@@ -12,6 +12,9 @@ MAX_BYTES = 200
 """Leaves room for prefix, suffix and a temporary name within the 255 bytes of a file name."""
 
 _REFUSED = frozenset("/\\")
+_OTHER_BLANKS = {code: " " for code in (0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)}
+"""What Unicode counts among the spaces (as U+00A0, which people copy from texts): not printable for Python,
+yet no file system minds it."""
 
 
 def is_file_id(text: str) -> bool:
@@ -25,7 +28,8 @@ def _is_part_of_a_name(text: str) -> bool:
         short_enough = len(text.encode()) <= MAX_BYTES
     except UnicodeEncodeError:  # a lone surrogate
         return False
-    return short_enough and text == text.strip() and text.isprintable() and not _REFUSED & set(text)
+    is_printable = text.isprintable() or text.translate(_OTHER_BLANKS).isprintable()
+    return short_enough and text == text.strip() and is_printable and not _REFUSED & set(text)
 
 
 def checked_id(text: str, field: str, *, may_be_empty: bool = False) -> str:

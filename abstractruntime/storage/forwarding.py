@@ -7,6 +7,7 @@ if its inner store has it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import getattr_static
 
 from .base import LedgerStore, RecordDicts
 
@@ -69,7 +70,14 @@ class LedgerDecorator(LedgerStore):
 
 
 def stores_inside(store: object) -> Iterator[object]:
-    """The store and, from the outside in, all stores it decorates."""
-    while store is not None:
+    """The store and, from the outside in, all stores it decorates.
+
+    Only an ``inner`` that a store really has counts, not what a catch-all ``__getattr__`` (a mock's, say)
+    makes up; and no store comes twice.
+    """
+    seen: set[int] = set()
+    while store is not None and id(store) not in seen:
+        seen.add(id(store))
         yield store
-        store = getattr(store, "inner", None)
+        has_inner = getattr_static(store, "inner", None) is not None
+        store = getattr(store, "inner", None) if has_inner else None

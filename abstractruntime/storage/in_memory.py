@@ -43,7 +43,7 @@ class InMemoryRunStore(RunStore):
         """Keep a copy of the run.
 
         Raises:
-            TypeError, InvalidInputError: it holds something that has no JSON form.
+            TypeError, InvalidInputError: it holds something that has no JSON form, or its status is none.
         """
         kept = storable_run(run)
         with self._lock:

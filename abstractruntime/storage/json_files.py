@@ -27,6 +27,7 @@ from .replaced_files import content_version, make_private_dir, put_in_place, syn
 from .run_files import id_in_name, name_of, read_run, run_text
 from .run_files_index import OWN_FIELDS, Row, RunFilesIndex, file_row
 from .run_index import due_time, index_limit, index_row, stripped, wanted_rows
+from .run_status import with_status_member
 from .run_trees import RunMark, RunTrees, check_ended, oldest_roots, trees_of
 
 __all__ = ["JsonFileRunStore", "JsonlLedgerStore"]
@@ -66,7 +67,8 @@ class JsonFileRunStore(RunStore):
         """Replace the run's file at once; on any failure the old one stays.
 
         Raises:
-            InvalidInputError: the id can't be part of a file name, or the run contains itself.
+            InvalidInputError: the id can't be part of a file name, the status is none, or the run contains
+                itself.
             TypeError: the run holds something that has no JSON form.
         """
         self._replace(run, None)
@@ -76,6 +78,8 @@ class JsonFileRunStore(RunStore):
         return self._replace(run, version)
 
     def _replace(self, run: RunState, expected: int | None) -> int | None:
+        if run.status.__class__ is not RunStatus:
+            run = with_status_member(run)
         run_id = checked_id(run.run_id, "run_id")
         path = self._path(run_id)
         temporary: str | None = written_beside(path, run_text(run), fsync=self._fsync)

@@ -13,10 +13,10 @@ from collections import OrderedDict
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import StepRecord
+from abstractruntime.core.per_object import PerObject
 
 from .base import LedgerStore, RecordDicts
 from .forwarding import LedgerDecorator, stores_inside
@@ -67,14 +67,13 @@ class _Heads:
             self.known.popitem(last=False)
 
 
-_heads_lock = threading.Lock()
-_heads: WeakKeyDictionary[Any, _Heads] = WeakKeyDictionary()
+_heads: PerObject[_Heads] = PerObject()
 
 
 def _heads_of(inner: LedgerStore) -> _Heads:
-    domain: Any = getattr(inner, "lock_domain", None) or list(stores_inside(inner))[-1]
-    with _heads_lock:
-        return _heads.setdefault(domain, _Heads())
+    """Those of the innermost store; the decorator's own where that store has no weak references."""
+    domain = getattr(inner, "lock_domain", None) or list(stores_inside(inner))[-1]
+    return _heads.of(domain, _Heads)
 
 
 class HashChainedLedgerStore(LedgerDecorator):
@@ -83,7 +82,8 @@ class HashChainedLedgerStore(LedgerDecorator):
     Threads, processes and several objects around one ledger extend the same chain (`spec/02 §15.3`, S-5), if
     the ledger offers, as the SQL and JSONL stores do, ``last(run_id)`` and ``appending(run_id)``: a context
     in which nobody else who asks for it appends to the run; its holder may enter it again. Around a ledger
-    without them this holds within one process.
+    without them this holds within one process, and where its class has ``__slots__`` without
+    ``__weakref__``, within one decorator.
 
     Args:
         inner: where the records go. Offloading belongs outside, ``Offloading(HashChained(store))``: a chain
@@ -94,7 +94,7 @@ class HashChainedLedgerStore(LedgerDecorator):
     """
 
     def __init__(self, inner: LedgerStore) -> None:
-        if any(getattr(store, "replaces_values", False) for store in stores_inside(inner)):
+        if any(getattr(store, "replaces_values", False) is True for store in stores_inside(inner)):
             raise InvalidInputError(
                 "HashChainedLedgerStore around an offloading ledger never verifies: the hash would cover "
                 "values the ledger does not hold. Nest them the other way: "

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .artifact_base import ArtifactStore, CorruptArtifactError
+from .artifact_base import ArtifactMetadata, ArtifactStore, CorruptArtifactError
 from .artifact_ids import artifact_ref, compute_artifact_id, get_artifact_id, is_artifact_ref
 
 __all__ = [
@@ -153,7 +153,7 @@ class _Offload:
 
     def _put(self, content: bytes, path: str, kind: str) -> dict[str, str]:
         artifact_id = compute_artifact_id(content, run_id=self._run_id)
-        there = self._store.get_metadata(artifact_id)
+        there = self._known(artifact_id)
         if there is not None and (there.tags.get("kind") != kind or "path" not in there.tags):
             # The same bytes, but somebody else's artifact or of another kind: both are kept (D-11).
             artifact_id = f"{artifact_id}-{kind}"
@@ -168,6 +168,18 @@ class _Offload:
             artifact_id=explicit,
         )
         return artifact_ref(metadata.artifact_id)
+
+    def _known(self, artifact_id: str) -> ArtifactMetadata | None:
+        """What the store knows of the artifact; a host's own store may not be able to say."""
+        get_metadata = getattr(self._store, "get_metadata", None)
+        if get_metadata is None:
+            return None
+        try:
+            known: ArtifactMetadata | None = get_metadata(artifact_id)
+        except ValueError as exc:  # damaged: storing it again mends it
+            logger.warning("what is known of artifact '%s' can't be read, stored anew: %s", artifact_id, exc)
+            return None
+        return known
 
 
 def resolve_offloaded(value: Any, store: ArtifactStore, *, may_be_gone: bool = False) -> Any:

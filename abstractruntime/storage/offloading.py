@@ -23,6 +23,7 @@ from .offload_values import (
     offload_large_values,
     resolve_offloaded,
 )
+from .run_status import with_status_member
 
 __all__ = [
     "DEFAULT_MAX_INLINE_BYTES",
@@ -98,6 +99,8 @@ class OffloadingRunStore(RunStore):
         return resolve_offloaded(value, self._artifacts, may_be_gone=True)
 
     def _offloaded(self, run: RunState) -> RunState:
+        if run.status.__class__ is not RunStatus:
+            run = with_status_member(run)
         if self._limit <= 0 or not run.is_terminal or not run.run_id.strip():
             return run
         output = self._part(run, run.output, "output", "run_output_offload", None)

@@ -3,9 +3,12 @@
 The index is a log beside the files, shared by all stores over the directory: a save notes that it begins
 (``{"saving": id}``) and what it wrote (``{"id", "version", "row"}``). Its lock is the writers' lock. Each
 reader remembers how far it has read. A begin without an end is a run at work, whose steps note nothing
-more, or a writer that died: if its file is not the one that is known, it is read again. Files that came by
-other means are found when the directory has changed, and at first use every file's version is compared. So
-the log may be lost or deleted at any time.
+more, or a writer that died: if its file is not the one that is known, it is read again.
+
+What others write without the index (an editor, another program) is found as well (`spec/02 §15.3`, S-6):
+new names when the directory has changed; known files by their version, all of them at first use and when the
+directory has changed though nobody noted a write, else a bounded number per query, in turn. So the log may be
+lost or deleted at any time.
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ OWN_FIELDS = frozenset({"wakes", "waits"})
 _UNKNOWN = ""
 """Stands for the keys of a run that waits for an event and whose row was noted without them."""
 
+_NOT_THERE: tuple[int, Row | None] = (0, None)
+"""What is known of a run that has no file."""
+
 _NAME = ".runs_index"
 """Not named like the files people look for: a search for ``*.jsonl`` finds ledgers only."""
 _SPARE_LINES = 1000
@@ -56,6 +62,10 @@ without showing it."""
 
 _SMALL_DIR = 500
 """Larger directories that change all the time are listed again for a twentieth of the time at most."""
+
+_COMPARED_AT_ONCE = 500
+"""So many files of known runs does a query look at (about 2 ms): in most directories all, in larger ones the
+next ones in turn."""
 
 
 def file_row(run: RunState) -> Row:
@@ -82,6 +92,7 @@ class RunFilesIndex:
         self._dir = base_dir
         self._path = base_dir / _NAME
         self._name = str(self._path)  # a step does without `Path`
+        self._prefix = os.path.join(base_dir, "")
         self._guard = RLock()
         self._forget()
 
@@ -96,6 +107,8 @@ class RunFilesIndex:
         self._waits = WaitIndex()
         self._saving: dict[str, None] = {}
         self._compared = False
+        self._in_turn: list[str] = []
+        self._noted = True
         self._dir_seen = 0
         self._rest_until = 0.0
 
@@ -105,6 +118,7 @@ class RunFilesIndex:
         """Let ``write`` replace (or remove) the run's file, alone among all writers; it returns the file's
         version, 0 if there is none, ``None`` if it has left everything as it was. So does this."""
         with self._guard, self._log() as log:
+            self._noted = True
             known = self._known.get(file_id)
             if file_id not in self._saving:
                 begun = {"saving": file_id}
@@ -167,6 +181,7 @@ class RunFilesIndex:
             self._forget()
             self._identity = log.identity
         if log.end > self._end:
+            self._noted = True
             for _, line in lines_of(log.read(self._end, log.end), self._end):
                 self._apply(object_of(line) or {})
                 self._lines += 1
@@ -216,9 +231,8 @@ class RunFilesIndex:
         """Look at the runs somebody has begun to save: one at work keeps its begin open, one that died left
         it. Those that can't be at work any more are noted as they are."""
         for file_id in list(self._saving):
-            path = self._dir / name_of(file_id)
             known = self._known.get(file_id)
-            if known is None or known[0] != content_version(path):
+            if known is None or known[0] != content_version(self._path_of(file_id)):
                 version, row = self._look(file_id)
                 if row is not None and row["status"] == _RUNNING:
                     self._take(file_id, version, row)
@@ -243,26 +257,47 @@ class RunFilesIndex:
         self._read_open(log)
         changed = os.stat(self._dir).st_mtime_ns
         if self._compared and (changed == self._dir_seen or time.monotonic() < self._rest_until):
-            return
+            self._read_those_changed(log, self._next_in_turn())
+        else:
+            self._look_at_names(log, changed)
+
+    def _look_at_names(self, log: LineFile, changed: int) -> None:
+        """List the directory, which changed at this time."""
         began = time.monotonic()
         names = os.listdir(self._dir)
         found = [file_id for file_id in map(id_in_name, names) if file_id is not None]
-        if self._compared:
-            foreign = [file_id for file_id in found if file_id not in self._known]
+        if self._compared and (self._noted or self._saving):
+            # Our writes, or those of other stores, have changed it: no reason to suspect every file.
+            suspects = [file_id for file_id in found if file_id not in self._known]
+            suspects += self._next_in_turn()
         else:
-            gone = self._known.keys() - set(found)
-            foreign = [
-                file_id
-                for file_id in (*found, *gone)
-                if self._known.get(file_id, (0,))[0] != content_version(self._dir / name_of(file_id))
-            ]
+            suspects = [*found, *(self._known.keys() - set(found))]
             self._compared = True
-        for file_id in foreign:
-            self._read_again(log, file_id)
-        settled = time.time_ns() - changed > _CLOCK_TICK_NS
-        self._dir_seen = changed if settled else 0
+        self._read_those_changed(log, suspects)
+        if time.time_ns() - changed > _CLOCK_TICK_NS:
+            self._dir_seen, self._noted = changed, False
+        else:
+            self._dir_seen = 0
         if len(names) > _SMALL_DIR:
             self._rest_until = 21 * time.monotonic() - 20 * began
+
+    def _next_in_turn(self) -> list[str]:
+        """The known runs whose files this query compares."""
+        if len(self._known) <= _COMPARED_AT_ONCE:
+            return list(self._known)
+        if not self._in_turn:
+            self._in_turn = list(self._known)
+        share = self._in_turn[-_COMPARED_AT_ONCE:]
+        del self._in_turn[-_COMPARED_AT_ONCE:]
+        return share
+
+    def _read_those_changed(self, log: LineFile, file_ids: Iterable[str]) -> None:
+        for file_id in file_ids:
+            if self._known.get(file_id, _NOT_THERE)[0] != content_version(self._path_of(file_id)):
+                self._settle(log, file_id, *self._look(file_id))
+
+    def _path_of(self, file_id: str) -> str:
+        return f"{self._prefix}{name_of(file_id)}"
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -304,7 +339,7 @@ class RunFilesIndex:
 
     def current(self, file_id: str) -> Row | None:
         """The run's row, after a look whether its file is still the one it was taken from."""
-        version = content_version(self._dir / name_of(file_id))
+        version = content_version(self._path_of(file_id))
         with self._guard:
             known = self._known.get(file_id)
             if known is None or known[0] != version:

@@ -39,16 +39,21 @@ class SqliteDatabase:
         path: ``~`` is expanded. ``:memory:`` is not special: it names a file.
         synchronous: ``"NORMAL"`` (default): a commit survives the death of the process, but a power cut may
             take the last ones. ``"FULL"``: it survives a power cut as well, at the cost of a disk flush each.
+        busy_timeout_s: how many seconds a writer waits for another process to let the file go. Threads of
+            this process queue up for a minute before that.
 
     Raises:
         ConfigurationError: ``synchronous`` is something else.
-        ServiceUnavailableError: the file can't be opened or written.
+        ServiceUnavailableError: the file can't be opened or written. This and what the stores raise when it
+            is locked, full or read-only is a ``sqlite3.OperationalError`` too (`spec/02 §6.1`).
     """
 
-    def __init__(self, path: str | Path, *, synchronous: str = "NORMAL") -> None:
+    def __init__(self, path: str | Path, *, synchronous: str = "NORMAL", busy_timeout_s: float = 5.0) -> None:
         self._path = Path(path).expanduser().resolve()
         url = URL.create("sqlite", database=str(self._path))
-        self.database = open_database(url, synchronous=synchronous)
+        self.database = open_database(
+            url, synchronous=synchronous, busy_timeout_s=busy_timeout_s, lock_patience_s=busy_timeout_s
+        )
         migrate.upgrade(self.database)
         with self.database.transaction() as session:
             session.execute(sql.REPAIR_HEADS)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.commands import (
     CommandAppendResult,
     CommandCursorStore,
@@ -153,6 +154,38 @@ def test_bad_commands_are_refused(commands: CommandStore, fields: dict[str, Any]
     assert commands.append(a_command()).accepted
 
 
+class Number(int):
+    """Says of itself what JSON does not."""
+
+    def __int__(self) -> int:
+        return -1
+
+
+class Name(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "other"
+
+
+class Share(float):
+    pass
+
+
+def test_members_of_enums_and_other_kinds_of_text_and_numbers_are_what_json_makes_of_them(
+    commands: CommandStore,
+) -> None:
+    payload = {"status": RunStatus.RUNNING, Name("n"): [Number(3), Name("x"), Share(0.5), True]}
+    commands.append(a_command(payload=payload))
+    stored = commands.list_after(after=0)[0][0].payload
+    assert stored == json.loads(json.dumps(payload)) == {"status": "running", "n": [3, "x", 0.5, True]}
+    assert [type(value) for value in (*stored, stored["status"], *stored["n"])] == [
+        *[str] * 3,
+        *[int, str, float, bool],
+    ]
+    assert commands.append(a_command(payload=payload)).conflict is False
+
+
 def test_stored_payloads_are_independent(commands: CommandStore) -> None:
     payload = {"list": [1]}
     commands.append(a_command(payload=payload))
@@ -209,6 +242,19 @@ def test_two_stores_over_one_file_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.weakness("spec/02 D-2")
+def test_a_file_that_cannot_be_read_has_nothing_new(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    commands = JsonlCommandStore(tmp_path)
+    commands.append(a_command())
+    path = tmp_path / "commands.jsonl"
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    assert commands.list_after(after=3) == ([], 3)
+    assert "commands.jsonl can't be read" in caplog.text
+    path.rmdir()
+    (tmp_path / "kept").rename(path)
+    assert [command.command_id for command in commands.list_after(after=0)[0]] == ["c1"]
+
+
 def test_an_accepted_command_after_a_torn_tail_is_readable(tmp_path: Path) -> None:
     first = JsonlCommandStore(tmp_path)
     first.append(a_command("c1"))

@@ -75,7 +75,9 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(runs: JsonFileRunSto
 
 
 @pytest.mark.weakness("spec/02 U-1")
-@pytest.mark.parametrize("run_id", ["", " ", "../r", "a/b", "a\\b", "a\0", "a\n", "x" * 300, "\ud83d"])
+@pytest.mark.parametrize(
+    "run_id", ["", " ", "../r", "a/b", "a\\b", "a\0", "a\n", "a\tb", "\xa0a", "a\u2028b", "x" * 300, "\ud83d"]
+)
 def test_ids_that_are_no_file_names_are_refused(tmp_path: Path, run_id: str) -> None:
     runs, ledger = JsonFileRunStore(tmp_path / "d"), JsonlLedgerStore(tmp_path / "d")
     with pytest.raises(InvalidInputError, match="run_id"):
@@ -89,6 +91,17 @@ def test_ids_that_are_no_file_names_are_refused(tmp_path: Path, run_id: str) -> 
     assert ledger.list(run_id) == []
     assert ledger.count(run_id) == 0
     assert os.listdir(tmp_path) == ["d"]
+
+
+@pytest.mark.parametrize("run_id", ["a b", "a\xa0b", "a\u3000b", "a:b", "ü", "-", "*", "x" * 200])
+def test_other_ids_are_file_names(tmp_path: Path, run_id: str) -> None:
+    runs, ledger = JsonFileRunStore(tmp_path), JsonlLedgerStore(tmp_path)
+    runs.save(a_run(run_id, parent_run_id=run_id))
+    ledger.append(a_record(a_run(run_id)))
+    for again in (runs, JsonFileRunStore(tmp_path)):
+        assert _ids(again.list_runs()) == _ids(again.list_children(parent_run_id=run_id)) == [run_id]
+        assert again.load(run_id) is not None
+    assert len(ledger.list(run_id)) == 1
 
 
 @pytest.mark.weakness("spec/02 U-3")

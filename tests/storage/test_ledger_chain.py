@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from abstractruntime.core.models import StepRecord, StepStatus
 from abstractruntime.storage.base import LedgerStore
+from abstractruntime.storage.forwarding import stores_inside
 from abstractruntime.storage.in_memory import InMemoryLedgerStore
 from abstractruntime.storage.json_files import JsonlLedgerStore
 from abstractruntime.storage.ledger_chain import (
@@ -39,12 +42,43 @@ class PlainLedger(LedgerStore):
         return [dict(record) for record in self.records if record["run_id"] == run_id]
 
 
-@pytest.fixture(params=["memory", "jsonl", "sqlite", "plain"])
+@dataclass
+class DataclassLedger(PlainLedger):
+    """Compares by its fields, so it has no hash."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    lists: int = 0
+
+
+class DictLedger(dict[str, Any], PlainLedger):
+    """A dict has no hash either."""
+
+    def __init__(self) -> None:
+        PlainLedger.__init__(self)
+
+
+class SlotsLedger:
+    """No object can know when this one goes."""
+
+    __slots__ = ("records",)
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def append(self, record: StepRecord) -> None:
+        self.records.append(record.to_dict())
+
+    def list(self, run_id: str) -> list[dict[str, Any]]:
+        return [record for record in self.records if record["run_id"] == run_id]
+
+
+@pytest.fixture(params=["memory", "jsonl", "sqlite", "plain", "dataclass", "dict"])
 def inner(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerStore:
     if request.param == "memory":
         return InMemoryLedgerStore()
-    if request.param == "plain":
-        return PlainLedger()
+    plain = {"plain": PlainLedger, "dataclass": DataclassLedger, "dict": DictLedger}.get(request.param)
+    if plain is not None:
+        return plain()
     if request.param == "jsonl":
         return JsonlLedgerStore(tmp_path)
     return SqliteLedgerStore(SqliteDatabase(tmp_path / "ledger.db"))
@@ -113,6 +147,50 @@ def test_two_doors_to_one_file_extend_one_chain(tmp_path: Path) -> None:
     for number in range(6):
         stores[number % 2].append(record(step_id=str(number)))
     assert verify_ledger_chain(stores[0].list("r1"))["ok"]
+
+
+def test_two_ledgers_that_equal_each_other_have_chains_of_their_own() -> None:
+    one, other = DataclassLedger(), DataclassLedger()
+    HashChainedLedgerStore(one).append(record())
+    del one
+    HashChainedLedgerStore(other).append(record())
+    assert verify_ledger_chain(other.list("r1"))["ok"]
+
+
+def test_a_ledger_that_no_weak_reference_can_name_has_a_chain() -> None:
+    """`spec/02 §2.2`: a ledger is what has ``append`` and ``list``."""
+    inner: Any = SlotsLedger()
+    for number in range(3):
+        HashChainedLedgerStore(inner).append(record(step_id=str(number)))
+    report = verify_ledger_chain(inner.list("r1"))
+    assert (report["ok"], report["count"]) == (True, 3)
+
+
+class SelfInner(PlainLedger):
+    """Says that it decorates itself."""
+
+    @property
+    def inner(self) -> LedgerStore:
+        return self
+
+
+class Anything(PlainLedger):
+    """Has every attribute one may ask for, as mocks have."""
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("last", "appending", "count", "lock_domain"):  # what it says of itself is another matter
+            raise AttributeError(name)
+        return Anything()
+
+
+@pytest.mark.parametrize("make", [SelfInner, Anything])
+def test_the_stores_inside_come_to_an_end(make: Callable[[], LedgerStore]) -> None:
+    inner = make()
+    assert list(stores_inside(inner)) == [inner]
+    store = HashChainedLedgerStore(inner)
+    for number in range(3):
+        store.append(record(step_id=str(number)))
+    assert verify_ledger_chain(inner.list("r1"))["ok"]
 
 
 def test_plain_ledger_is_read_once() -> None:

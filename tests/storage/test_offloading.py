@@ -22,6 +22,7 @@ from abstractruntime.core.outcome import EffectOutcome
 from abstractruntime.core.runtime import Runtime
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.storage.artifacts import (
+    ArtifactMetadata,
     ArtifactStore,
     CorruptArtifactError,
     FileArtifactStore,
@@ -421,3 +422,42 @@ def test_files_hold_references_and_a_later_process_finds_the_text(tmp_path: Path
     artifact = resolve_artifact(found.output["text"], later_artifacts)
     assert artifact is not None
     assert artifact.as_text() == text
+
+
+class StoreOnly:
+    """A host's own artifact store with the one method that offloading needs."""
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[bytes, str, str | None, dict[str, str] | None]] = []
+
+    def store(
+        self,
+        content: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        run_id: str | None = None,
+        tags: dict[str, str] | None = None,
+        artifact_id: str | None = None,
+    ) -> ArtifactMetadata:
+        self.stored.append((content, content_type, run_id, tags))
+        return ArtifactMetadata("theirs", content_type, len(content), "2026")
+
+
+def test_an_artifact_store_needs_no_more_than_store(offload: Callable[..., Any]) -> None:
+    store = StoreOnly()
+    assert offload({"a": BIG}, artifact_store=store) == {"a": artifact_ref("theirs")}
+    assert store.stored == [(BIG.encode(), "text/plain", "r1", {"path": ".a", "kind": "text"})]
+
+
+@pytest.mark.weakness("spec/02 D-6")
+@pytest.mark.parametrize("damage", [b"{", b"", b"\xff", b"[]", b"{}"])
+def test_offloading_again_mends_damaged_metadata(
+    tmp_path: Path, offload: Callable[..., Any], damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = FileArtifactStore(tmp_path)
+    first = offload({"a": BIG}, artifact_store=files)
+    (metadata,) = tmp_path.rglob("*.meta")
+    metadata.write_bytes(damage)
+    assert offload({"a": BIG}, artifact_store=files) == first
+    assert content_of(first["a"], files) == BIG.encode()
+    assert "stored anew" in caplog.text

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState
+from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.base import (
     LedgerStore,
     QueryableRunIndexStore,
@@ -20,6 +22,7 @@ from abstractruntime.storage.base import (
 )
 from abstractruntime.storage.in_memory import InMemoryRunStore
 from abstractruntime.storage.json_files import JsonFileRunStore
+from abstractruntime.storage.offloading import OffloadingRunStore
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.engine import open_database
 from abstractruntime.storage.sql.run_store import SqlRunStore
@@ -55,6 +58,28 @@ def test_a_stored_form_given_to_the_constructor_can_be_saved(runs: FullRunStore)
     assert runs.load(run.run_id) == run
     (due,) = runs.list_due_wait_until(now_iso="2026-06-01T00:00:00+00:00")
     assert due == run
+
+
+@pytest.mark.parametrize("offloaded", [False, True])
+def test_a_status_may_be_text(runs: FullRunStore, offloaded: bool) -> None:
+    store: RunStore = runs
+    if offloaded:
+        store = OffloadingRunStore(runs, artifact_store=InMemoryArtifactStore(), max_inline_bytes=10)
+    for status in RunStatus:
+        run = a_run(status.value)
+        run.status = status.value  # type: ignore[assignment]
+        store.save(run)
+        assert type(run.status) is str
+        loaded = store.load(run.run_id)
+        assert loaded is not None
+        assert loaded.status is RunStatus(run.status)
+        assert _ids(runs.list_runs(status=loaded.status)) == [run.run_id]
+    for bad in ("going", "", None, 5, ["running"]):
+        run = a_run("bad")
+        run.status = bad  # type: ignore[assignment]
+        with pytest.raises(InvalidInputError, match=r"RunState\.status of run 'bad' .*'running', .*, not"):
+            store.save(run)
+    assert store.load("bad") is None
 
 
 def test_the_base_classes_cannot_be_made() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import sqlite3
 import stat
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,10 @@ import pytest
 from abstractruntime.core.errors import ConfigurationError, ServiceUnavailableError
 from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.sql import migrate
+from abstractruntime.storage.sql.driver import Cursor, Parameters, Session
 from abstractruntime.storage.sql.engine import open_database
+from abstractruntime.storage.sql.sqlite_dialect import SqliteSession
+from abstractruntime.storage.sql.statements import BEGIN, Statement, statement
 from abstractruntime.storage.sql.store import SqlCheckpointStore
 from abstractruntime.storage.sqlite import SqliteDatabase, SqliteLedgerStore, SqliteRunStore
 from tests.storage.runs import a_record, a_run, insert, loaded, moved, waiting_until
@@ -51,11 +56,17 @@ def test_the_path_is_expanded_and_memory_is_a_file_name(
         db.close()
 
 
+def _busy_timeout(session: Session) -> int:
+    return int(session.execute(statement("PRAGMA busy_timeout")).fetchone()[0])
+
+
 def test_connection_settings(db: SqliteDatabase) -> None:
     connection = db.connection()
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 1
     assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+    assert connection.execute("PRAGMA busy_timeout").fetchone()[0] == 5000
+    assert db.database.read(_busy_timeout) == 5000
     assert connection.execute("SELECT 1 AS one").fetchone()["one"] == 1
     assert db.connection() is connection
 
@@ -225,11 +236,8 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.weakness("spec/02 S-14")
-def test_a_file_that_another_holds_locked_is_a_clear_error(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("abstractruntime.storage.sql.sqlite_dialect.LOCK_PATIENCE_S", 0.1)
-    database = open_database(sqlite_url, busy_timeout_s=0.05)
+def test_a_file_that_another_holds_locked_is_a_clear_error(sqlite_url: str) -> None:
+    database = open_database(sqlite_url, busy_timeout_s=0.05, lock_patience_s=0.1)
     migrate.upgrade(database)
     store = SqlCheckpointStore(database)
     before = insert(store, a_run())
@@ -242,6 +250,49 @@ def test_a_file_that_another_holds_locked_is_a_clear_error(
     other.close()
     moved(store, before, before.run)
     database.close()
+
+
+@pytest.mark.weakness("spec/02 S-14")
+def test_a_writer_gives_up_when_sqlite_does_with_the_error_of_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`spec/02 §6.1`: what a caller of the published package catches, after the 5 s he knows."""
+    assert SqliteDatabase(tmp_path / "new.db").database.dialect.patience_s == 5.0  # type: ignore[attr-defined]
+    db = SqliteDatabase(tmp_path / "runs.db", busy_timeout_s=0.05)
+    ledger = SqliteLedgerStore(db)
+    begun: list[Statement] = []
+    execute = SqliteSession.execute
+
+    def counting(self: SqliteSession, what: Statement, params: Parameters = {}, /) -> Cursor:  # noqa: B006
+        begun.extend([what] if what is BEGIN else [])
+        return execute(self, what, params)
+
+    monkeypatch.setattr(SqliteSession, "execute", counting)
+    other = sqlite3.connect(db.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match=r"runs\.db: database is locked\. .*end it") as caught:
+        ledger.append(a_record(a_run()))
+    assert len(begun) == 1
+    assert isinstance(caught.value, ServiceUnavailableError)
+    assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+    if sys.version_info >= (3, 11):
+        assert caught.value.sqlite_errorcode == again.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    with pytest.raises(sqlite3.OperationalError, match="database is locked") as caught, db.database.atomic():
+        raise AssertionError("never inside")
+    other.execute("ROLLBACK")
+    other.close()
+    ledger.append(a_record(a_run()))
+    db.close()
+
+
+def test_an_error_that_is_translated_already_stays_as_it_is(db: SqliteDatabase) -> None:
+    error = db.database.dialect.translate(sqlite3.OperationalError("database is locked"))
+    assert db.database.dialect.translate(error) is error
+    with pytest.raises(sqlite3.OperationalError) as caught, db.database.transaction():
+        raise error
+    assert caught.value is error
 
 
 def test_a_full_disk_is_a_clear_error_and_writes_nothing(sqlite_url: str) -> None:

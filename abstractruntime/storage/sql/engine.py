@@ -28,7 +28,7 @@ from abstractruntime.core.errors import ConfigurationError
 from ..driver_locks import driver_locks
 from .driver import Dialect, PooledSession, Session, lost_by
 from .postgres_dialect import PostgresDialect
-from .sqlite_dialect import SqliteDialect
+from .sqlite_dialect import BUSY_TIMEOUT_S, LOCK_PATIENCE_S, SqliteDialect
 from .transactions import Transaction
 
 __all__ = ["Database", "open_database"]
@@ -214,14 +214,18 @@ def open_database(
     url: str | URL,
     *,
     synchronous: str = "NORMAL",
-    busy_timeout_s: float = 15.0,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    lock_patience_s: float = LOCK_PATIENCE_S,
     prepared_statements: bool = True,
 ) -> Database:
     """The database at ``url``: ``sqlite:///path/to/file.db`` or ``postgresql://user:password@host/name``.
 
     Args:
         synchronous: SQLite only: ``"NORMAL"`` (default) or ``"FULL"`` (commits survive a power cut).
-        busy_timeout_s: SQLite only: seconds to wait for another process's write.
+        busy_timeout_s: SQLite only: seconds SQLite waits for another process's write, 15 by default.
+        lock_patience_s: SQLite only: seconds after which a transaction that can't begin for another
+            process's lock gives up, 45 by default: longer than SQLite's own wait, which is not fair to all
+            processes of a fleet.
         prepared_statements: PostgreSQL only: False behind a pooler in transaction mode that can't keep
             them.
 
@@ -246,6 +250,7 @@ def open_database(
             Path(parsed.database).expanduser().resolve(),
             synchronous=synchronous.upper(),
             busy_timeout_s=busy_timeout_s,
+            patience_s=lock_patience_s,
         )
         return Database(parsed.set(database=str(dialect.path)), dialect)
     raise ConfigurationError(

@@ -20,6 +20,7 @@ from ..base import DEFAULT_LIMIT, RunStore
 from ..checkpoints import RunFilter
 from ..due_runs import DueRun, wake_time
 from ..run_index import index_limit, stripped, wanted_rows
+from ..run_status import with_status_member
 from ..run_trees import RunMark, RunTrees, check_ended
 from . import deletion
 from . import door_statements as sql
@@ -47,13 +48,16 @@ class SqlRunStore(RunStore):
         """Insert or replace the checkpoint in one transaction.
 
         Raises:
-            InvalidInputError: the run's id is blank or has outer blanks, or its state contains itself.
+            InvalidInputError: the run's id is blank or has outer blanks, its status is none, or its state
+                contains itself.
             TypeError: the state holds something that has no JSON form.
         """
         if not run.run_id or run.run_id != run.run_id.strip():
             raise InvalidInputError(
                 f"run_id {run.run_id!r} can't be stored: it must be non-empty and without outer blanks"
             )
+        if run.status.__class__ is not RunStatus:
+            run = with_status_member(run)
         params = {**run_columns(run), "due_at": wake_time(run)}
         if self._database.dialect.name == "postgresql" and not wait_keys(run):
             self._database.write_once(lambda session: session.execute(sql.SAVE_RUN, params))
@@ -69,6 +73,8 @@ class SqlRunStore(RunStore):
         Raises:
             TypeError, InvalidInputError: the state holds something that has no JSON form.
         """
+        if run.status.__class__ is not RunStatus:
+            run = with_status_member(run)
         params = {**state_columns(run), "version": version, "due_at": wake_time(run)}
         if self._database.dialect.name == "postgresql" and not (wait_keys(before) or wait_keys(run)):
             won = self._database.write_once(lambda session: _swap(session, before, run, params))

@@ -6,8 +6,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from abstractruntime.core.errors import ServiceUnavailableError
 
@@ -15,14 +16,22 @@ from ..replaced_files import make_private_dir
 from .driver import Cursor, DriverConnection, Parameters, PooledSession, Session
 from .statements import BEGIN, COMMIT, Statement
 
-__all__ = ["SqliteDialect"]
+__all__ = ["SqliteDialect", "SqliteUnavailableError"]
 
 MIN_VERSION = (3, 35, 0)  # RETURNING
-LOCK_PATIENCE_S = 30.0
+BUSY_TIMEOUT_S = 15.0
+LOCK_PATIENCE_S = 45.0
 PAGE_BYTES = 2048
 LOG_BYTES = 16 * 1024**2
 """Of log before it is copied into the file, which waits for the disk."""
-T = TypeVar("T")
+
+
+class SqliteUnavailableError(ServiceUnavailableError, sqlite3.OperationalError):
+    """The file can't be used: not there to write, locked by another process, full, damaged, of an old schema.
+
+    Callers may catch it as either (`spec/02 §6.1`). It has SQLite's own text in its message, and where SQLite
+    gave them its ``sqlite_errorcode`` and ``sqlite_errorname``.
+    """
 
 
 class SqliteSession:
@@ -46,6 +55,7 @@ class SqliteDialect:
         synchronous: ``NORMAL`` (a power cut may take the last commits, a crash of the process does not) or
             ``FULL`` (survives a power cut, slower).
         busy_timeout_s: how long SQLite itself waits for another process's write to end.
+        patience_s: how long a transaction's begin is tried in all; SQLite reports some locks without a wait.
     """
 
     name = "sqlite"
@@ -53,7 +63,14 @@ class SqliteDialect:
     integrity_error: type[Exception] = sqlite3.IntegrityError
     serial_writes = True
 
-    def __init__(self, path: Path, *, synchronous: str = "NORMAL", busy_timeout_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: str = "NORMAL",
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        patience_s: float = LOCK_PATIENCE_S,
+    ) -> None:
         self.path = path
         self.address = f"SQLite file {path}"
         self._settings = (
@@ -64,6 +81,7 @@ class SqliteDialect:
             "PRAGMA foreign_keys=ON",
         )
         self._busy_timeout_s = busy_timeout_s
+        self.patience_s = patience_s
         if sqlite3.sqlite_version_info < MIN_VERSION:
             raise ServiceUnavailableError(
                 f"This Python's SQLite is {sqlite3.sqlite_version}; abstractruntime needs 3.35 or newer. "
@@ -83,11 +101,11 @@ class SqliteDialect:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
             if not self.path.is_file() or not os.access(self.path, os.R_OK | os.W_OK):
-                raise ServiceUnavailableError(
+                raise SqliteUnavailableError(
                     f"{self.address} can't be opened for writing: it is not a file this user may write to."
                 ) from None
         except OSError as exc:
-            raise ServiceUnavailableError(
+            raise SqliteUnavailableError(
                 f"{self.address} can't be opened for writing: {exc.strerror or exc}. "
                 "Check that the folder exists and that this user may write to it."
             ) from exc
@@ -98,7 +116,7 @@ class SqliteDialect:
         connection.execute(f"PRAGMA busy_timeout={int(self._busy_timeout_s * 1000)}")
         for setting in self._settings:
             # Switching to WAL reports "locked" at once while another process does the same.
-            _patiently(lambda setting=setting: connection.execute(setting).fetchall())  # type: ignore[misc]
+            self._patiently(partial(_set, connection, setting), time.monotonic())
         page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]  # the file may be older than we are
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // page_bytes}")
 
@@ -113,12 +131,27 @@ class SqliteDialect:
         return SqliteSession(connection, self)
 
     def begin(self, session: Session) -> None:
+        started = time.monotonic()
         try:
             session.execute(BEGIN)
         except sqlite3.OperationalError as exc:
-            if not _is_locked(exc):
-                raise
-            _patiently(lambda: session.execute(BEGIN))
+            self._wait_a_little(exc, started)
+            self._patiently(partial(session.execute, BEGIN), started)
+
+    def _patiently(self, action: Callable[[], object], started: float) -> None:
+        """Repeat while the file is locked, within bounds: SQLite reports some locks without its own wait."""
+        while True:
+            try:
+                action()
+                return
+            except sqlite3.OperationalError as exc:
+                self._wait_a_little(exc, started)
+
+    def _wait_a_little(self, error: sqlite3.OperationalError, started: float) -> None:
+        """Raise the error if it is no lock, or if the patience is used up."""
+        if not _is_locked(error) or time.monotonic() - started >= self.patience_s:
+            raise error
+        time.sleep(0.002)
 
     def commit(self, session: Session) -> None:
         session.execute(COMMIT)
@@ -133,11 +166,16 @@ class SqliteDialect:
         return not cast(sqlite3.Connection, session.connection).in_transaction
 
     def translate(self, error: Exception) -> Exception:
-        if isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, (ServiceUnavailableError, sqlite3.IntegrityError)):
+            return error
+        if not isinstance(error, sqlite3.DatabaseError):
             return error
         text = str(error)
         if _is_locked(error):
-            remedy = "Another process keeps it locked; find and end it, or use PostgreSQL for many writers."
+            remedy = (
+                "Another process, or a connection with an open transaction, holds it longer than we wait; "
+                "find and end it, or use PostgreSQL for many writers."
+            )
         elif "no such table" in text or "no such column" in text:
             remedy = "Its schema is not up to date: run `abstractruntime migrate`."
         elif "full" in text:
@@ -150,20 +188,16 @@ class SqliteDialect:
             remedy = "Check that the folder exists and is writable, and that the disk works."
         else:
             return error
-        return ServiceUnavailableError(f"{self.address}: {text}. {remedy}")
+        ours = SqliteUnavailableError(f"{self.address}: {text}. {remedy}")
+        for name in ("sqlite_errorcode", "sqlite_errorname"):
+            if hasattr(error, name):
+                setattr(ours, name, getattr(error, name))
+        return ours
 
 
 def _is_locked(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
-def _patiently(action: Callable[[], T]) -> T:
-    """Repeat while the file is locked, within bounds: some locks are reported without SQLite's own wait."""
-    deadline = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            return action()
-        except sqlite3.OperationalError as exc:
-            if not _is_locked(exc) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
+def _set(connection: sqlite3.Connection, setting: str) -> None:
+    connection.execute(setting).fetchall()
