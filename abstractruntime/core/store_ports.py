@@ -19,7 +19,8 @@ class RunStorePort(Protocol):
     same runs share, and ``atomic()``, a context in which nobody else writes, and in which (where the store
     has transactions) all writes through this store and its ledger commit together or not at all;
     ``step_writer(ledger_store)``: see `step_writer.StepWriter`. A store that keeps parts of ended
-    runs elsewhere offers ``whole(run)``, a loaded run with its output put back.
+    runs elsewhere offers ``whole(run)``, a loaded run with its output put back, and ``put_back(value)``, the
+    same for any part of it.
     """
 
     def save(self, run: RunState) -> None: ...

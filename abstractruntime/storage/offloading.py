@@ -40,7 +40,7 @@ class OffloadingRunStore(RunStore):
     """Saves finished runs without their large values; running and waiting ones as they are.
 
     Of a finished run the whole ``output`` may be replaced, and of ``vars`` what lies below top-level keys
-    that start with ``_``; the user's own keys never. ``load`` doesn't resolve: see
+    that start with ``_``; the user's own keys never. ``load`` doesn't resolve: see `put_back` and
     `abstractruntime.storage.artifacts.resolve_artifact`.
 
     Args:
@@ -90,7 +90,15 @@ class OffloadingRunStore(RunStore):
         Raises:
             CorruptArtifactError: a part of it is gone.
         """
-        return replace(run, output=resolve_offloaded(run.output, self._artifacts))
+        return replace(run, output=self.put_back(run.output))
+
+    def put_back(self, value: Any) -> Any:
+        """A part of a loaded run with the large values in it again.
+
+        Raises:
+            CorruptArtifactError: one of them is gone.
+        """
+        return resolve_offloaded(value, self._artifacts)
 
     def _offloaded(self, run: RunState) -> RunState:
         if self._limit <= 0 or not run.is_terminal or not run.run_id.strip():
