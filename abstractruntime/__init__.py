@@ -78,6 +78,7 @@ _HOME_OF = {name: home for home, names in {**_HOMES, **_ALSO}.items() for name i
 
 # What the kernel may ask of other rooms without knowing them; imported when it first does.
 _provide("offload_large_values", f"{__name__}.storage.offload_values:offload_large_values")
+_provide("resolve_offloaded", f"{__name__}.storage.offload_values:resolve_offloaded")
 _provide("evidence_recorder", f"{__name__}.evidence.recorder:EvidenceRecorder")
 _provide("llm_grounding", f"{__name__}.integrations.abstractcore._llm_grounding:ground_llm_payload")
 _provide("max_inline_bytes", f"{__name__}.storage.offload_values:max_inline_from_environment")

@@ -65,8 +65,9 @@ class Controls:
     def repair_ledger(self, run_id: str) -> int:
         """Append the completion record and status event that a terminal run lacks because its process died.
 
-        For hosts to call when they start, over stores that write run and ledger separately (memory, files);
-        on a store with transactions there is never anything to do. Running it twice changes nothing.
+        For any run at any time: the newest are looked at when a scheduler starts, and each one that `tick` or
+        `resume` finds ended (over stores that write run and ledger separately: memory, files). On a store
+        with transactions there is never anything to do. Running it twice changes nothing.
 
         Returns:
             the number of records appended (0 to 2).

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import InvalidInputError, RuntimeFault
-from .evidence_index import evidence_entries
+from .evidence_index import evidence_entries, putting_back
 from .limits import check_limits, limit_status
 from .models import LimitWarning, RunState
 from .persistence import Persistence
+from .store_ports import RunStorePort
 from .traces import derive_traces, empty_trace, stored_traces
 
 __all__ = ["Inspection"]
@@ -19,6 +20,7 @@ class Inspection:
     """The reading half of `Runtime`."""
 
     _stores: Persistence
+    _run_store: RunStorePort
     _artifact_store: Any
 
     def get_state(self, run_id: str) -> RunState:
@@ -64,8 +66,13 @@ class Inspection:
         Returns:
             copies of the evidence entries of the run's span index. The id to load one by is under
             ``evidence_id`` and ``artifact_id``.
+
+        Raises:
+            UnknownRunError: (a ``KeyError``) no such run.
+            CorruptCheckpointError: the index of an ended run was offloaded, and is gone.
         """
-        return evidence_entries(self._stores.load(run_id))
+        put_back = putting_back(self._run_store, self._artifact_store)
+        return evidence_entries(self._stores.load(run_id), put_back)
 
     def load_evidence(self, evidence_id: str) -> dict[str, Any] | None:
         """The evidence object stored under this artifact id, ``None`` if there is none: nothing is stored

@@ -21,9 +21,9 @@ from .reuse import ReuseLookup
 from .run_locks import Writing, locks_of
 from .step_stamp import marks_of_others
 from .step_writer import StepWriter, StepWriting
-from .store_ports import LedgerPort, RunStorePort, Seen, Swap, seen_as
+from .store_ports import LedgerPort, PutBack, RunStorePort, Seen, Swap, seen_as
 from .tally import Tally
-from .traces import PutBack, attach_traces
+from .traces import attach_traces
 from .transition import Transition
 
 __all__ = ["Persistence"]

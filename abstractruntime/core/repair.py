@@ -14,7 +14,7 @@ from . import records
 from .environment import Environment
 from .models import RunState, RunStatus, StepRecord, WaitReason, WaitState
 
-__all__ = ["missing_closing", "was_left_over"]
+__all__ = ["is_status_event", "missing_closing", "was_left_over"]
 
 _UNDONE = frozenset({"resume", "pause", "unpause"})
 """Records that precede their checkpoint; the run can't be in the state before it with one of them last."""
@@ -26,7 +26,7 @@ def missing_closing(run: RunState, tail: Sequence[Mapping[str, Any]], env: Envir
     Args:
         tail: the run's last ledger records (some effects may have ended after the run did).
     """
-    if not run.is_terminal or any(_is_status_event(record) for record in tail):
+    if not run.is_terminal or any(is_status_event(record) for record in tail):
         return []
     missing = [records.status_event(run, env)]
     if run.status is RunStatus.COMPLETED and not any(_is_completion(record) for record in tail):
@@ -43,7 +43,8 @@ def was_left_over(last: Mapping[str, Any] | None, record: StepRecord) -> bool:
     )
 
 
-def _is_status_event(record: Mapping[str, Any]) -> bool:
+def is_status_event(record: Mapping[str, Any]) -> bool:
+    """Whether this is the last record of a run that has ended."""
     return str(record.get("idempotency_key") or "").startswith("system:terminal_status:")
 
 

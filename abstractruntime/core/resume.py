@@ -17,6 +17,7 @@ from .transition import Transition, changed, failed
 from .vars import set_result_path
 
 __all__ = [
+    "can_go_on",
     "check_resumable",
     "child_ended",
     "due_time",
@@ -50,6 +51,16 @@ def check_resumable(run: RunState, wait_key: str | None) -> WaitState:
     if wait_key is not None and wait.wait_key is not None and wait_key not in wait_keys(wait):
         raise WaitMismatchError(f"wait_key mismatch: expected '{wait.wait_key}', got '{wait_key}'")
     return wait
+
+
+def can_go_on(run: RunState, env: Environment) -> bool:
+    """Whether a tick may drive the run: it is RUNNING, or what it waits for is due; and not paused."""
+    if is_paused(run):
+        return False
+    if run.status is RunStatus.RUNNING:
+        return True
+    due = due_time(run)
+    return due is not None and env.now() >= due
 
 
 def stored_payload(wait: WaitState, payload: Any) -> Any:

@@ -36,18 +36,26 @@ class Writing:
             ledger subscriber that cancels the run at the sight of a record.
     """
 
-    __slots__ = ("__weakref__", "lock", "writes")
+    __slots__ = ("__weakref__", "_entered", "lock", "writes")
 
     def __init__(self) -> None:
         self.lock = RLock()
         self.writes = 0
+        self._entered = 0
 
     def __enter__(self) -> Writing:
         self.lock.acquire()
+        self._entered += 1
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._entered -= 1
         self.lock.release()
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether its holder has entered it more than once: then a write further out is not at its end."""
+        return self._entered > 1
 
 
 class RunLocks:
@@ -62,6 +70,11 @@ class RunLocks:
         self._outer = drivers
         self._writers: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         self._drivers: dict[str, tuple[object, Writing]] = {}
+
+    @property
+    def among_processes(self) -> bool:
+        """Whether other processes may write these runs, and have leases on them."""
+        return self._outer is not None
 
     def writing(self, run_id: str) -> Writing:
         """The lock to enter for a write of this run. One per run, so that a ledger subscriber may act on

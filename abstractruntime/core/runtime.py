@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from . import control, transition
+from . import transition
 from .config import RuntimeConfig
 from .controls import Controls
 from .deliveries import mark_received
@@ -22,13 +22,14 @@ from .evidence import payload_kept, recorder_for
 from .handler_set import HandlerSet
 from .hooks import Hooks
 from .inspection import Inspection
+from .last_words import LastWords
 from .local_scope import LocalScope
 from .models import Effect, EffectType, RunState, RunStatus, utc_now, utc_now_iso
 from .outcome import BoundHandler, EffectHandler, EffectOutcome, bind_handler
 from .persistence import Persistence
 from .policy import DefaultEffectPolicy, EffectPolicy, with_runtime_call_ids
 from .redaction import redacting_ledger, redacting_run_store
-from .resume import check_resumable, due_time, resumed
+from .resume import can_go_on, check_resumable, resumed
 from .resume_record import recorded_payload
 from .spec import RunContext, WorkflowSpec
 from .starting import new_run
@@ -103,6 +104,7 @@ class Runtime(Inspection, Controls):
         self._chat_summarizer = chat_summarizer
         self.environment = environment or Environment()
         self._context = DefaultRunContext(self.environment) if context is None else context
+        self.last_words = LastWords(self._stores, self.environment)
 
     # -- what the runtime was given -------------------------------------------------------------
 
@@ -216,7 +218,7 @@ class Runtime(Inspection, Controls):
         """
         drive = self._begin_drive(workflow, run_id)
         if not isinstance(drive, Drive):
-            return drive
+            return self.last_words.met(drive)
         try:
             return drive.take_steps(max_steps)
         finally:
@@ -251,14 +253,14 @@ class Runtime(Inspection, Controls):
         """
         seen = self._stores.see(run_id)
         _check_workflow(seen.run, workflow)
-        if not self._can_go_on(seen.run):
+        if not can_go_on(seen.run, self.environment):
             return seen.run
         drive: Drive | None = None
         try:
             with self._stores.writing(run_id):
                 seen = self._stores.current(seen)
                 drive = Drive(self._host(), workflow, seen)
-                if not self._can_go_on(seen.run) or not self._stores.locks.take(run_id, drive):
+                if not can_go_on(seen.run, self.environment) or not self._stores.locks.take(run_id, drive):
                     return seen.run
                 if seen.run.status is RunStatus.WAITING:
                     drive.wake()
@@ -266,15 +268,6 @@ class Runtime(Inspection, Controls):
         except BaseException:
             self._stores.locks.give_back(run_id, drive)
             raise
-
-    def _can_go_on(self, run: RunState) -> bool:
-        if control.is_paused(run):
-            return False
-        return run.status is RunStatus.RUNNING or (run.status is RunStatus.WAITING and self._is_due(run))
-
-    def _is_due(self, run: RunState) -> bool:
-        due = due_time(run)
-        return due is not None and self.environment.now() >= due
 
     def _host(self) -> Host:
         return Host(
@@ -319,7 +312,9 @@ class Runtime(Inspection, Controls):
                 raise AccessDeniedError(f"Run '{run_id}' may not be resumed with wait_key {wait_key!r}")
             return self._resumed(run, workflow, payload, override_node)
 
-        return self._go_on(workflow, self._stores.update(run_id, go_on), max_steps)
+        with self.last_words.of_refused(run_id):
+            run = self._stores.update(run_id, go_on)
+        return self._go_on(workflow, run, max_steps)
 
     def deliver_event(
         self,

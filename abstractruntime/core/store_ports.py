@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .models import RunState, StepRecord
 
-__all__ = ["LedgerPort", "RunStorePort", "Seen", "Swap", "seen_as"]
+__all__ = ["LedgerPort", "PutBack", "RunStorePort", "Seen", "Swap", "seen_as"]
+
+
+PutBack = Callable[[Any], Any]
+"""Gives a part of a run or record with what a store has moved elsewhere put back. It is asked for what a
+reader gets, and not before."""
 
 
 class RunStorePort(Protocol):

@@ -21,10 +21,10 @@ from .effect_step import EffectStep
 from .models import EffectType, RunState
 from .outcome import failed_effect
 from .step_stamp import step_stamp
+from .store_ports import PutBack
 from .vars import NODE_TRACES
 
 __all__ = [
-    "PutBack",
     "attach_traces",
     "derive_traces",
     "empty_trace",
@@ -39,10 +39,6 @@ _REUSED = "reused_steps"
 _EFFECT_TYPES = {member.value for member in EffectType}
 
 Record = Mapping[str, Any]
-
-PutBack = Callable[[Any], Any]
-"""Gives a part of a record with what a store decorator has moved elsewhere put back. It is asked for what a
-reader gets, and not before."""
 
 
 def empty_trace(node_id: str) -> dict[str, Any]:

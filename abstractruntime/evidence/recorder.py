@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from .parts import JSON, Part, parts_of, stripped
 from .records import evidence_record, index_entry, tags_of
 
 __all__ = ["DEFAULT_EVIDENCE_TOOL_NAMES", "EvidenceCaptureStats", "EvidenceRecorder"]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_EVIDENCE_TOOL_NAMES = ("web_search", "fetch_url", "execute_command")
 
@@ -159,13 +162,26 @@ class EvidenceRecorder:
 
 
 def _span_index(run: RunState) -> list[Any]:
-    runtime = run.vars.setdefault("_runtime", {})
-    if not isinstance(runtime, dict):
-        raise TypeError(f"_runtime of run '{run.run_id}' is no object; evidence can't be named in it")
-    index = runtime.setdefault("memory_spans", [])
-    if not isinstance(index, list):
-        raise TypeError(f"_runtime.memory_spans of run '{run.run_id}' is no list")
+    """The run's span index. What is missing or can't be one is replaced, as memory effects do
+    (`spec/03 §8`): evidence that was just stored must not be left without its entry."""
+    runtime = _kept_or_new(run.vars, "_runtime", dict, run)
+    index: list[Any] = _kept_or_new(runtime, "memory_spans", list, run)
     return index
+
+
+def _kept_or_new(holder: dict[str, Any], key: str, kind: type[Any], run: RunState) -> Any:
+    value = holder.get(key)
+    if not isinstance(value, kind):
+        if value is not None:  # once: it is replaced
+            logger.warning(
+                "%s of run '%s' is a %s, not a %s; it is replaced by an empty one",
+                key,
+                run.run_id,
+                type(value).__name__,
+                kind.__name__,
+            )
+        value = holder[key] = kind()
+    return value
 
 
 def _evidence_id(result: dict[str, Any]) -> str | None:

@@ -40,8 +40,6 @@ def evidence_record(
         "error": text_of(seen.result.get("error")) or None,
         "arguments": seen.arguments,
     }
-    if seen.runtime_call_id:
-        record["runtime_call_id"] = seen.runtime_call_id
     if run.actor_id:
         record["actor_id"] = run.actor_id
     if run.session_id:

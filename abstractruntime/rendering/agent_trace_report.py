@@ -164,9 +164,9 @@ def _part(call: Object, name: str) -> object:
 
 
 def _objects(value: object) -> list[Object]:
-    """The objects of a list, or the one object given instead of a list."""
+    """The objects of a list, or the one object given instead of a list; an empty one is none."""
     if isinstance(value, Mapping):
-        return [value]
+        return [value] if value else []
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 

@@ -7,14 +7,13 @@ from copy import deepcopy
 from typing import Any
 
 from abstractruntime.core.control import is_paused
-from abstractruntime.core.environment import Environment
 from abstractruntime.core.errors import InvalidInputError, UnknownRunError, WaitMismatchError
 from abstractruntime.core.event_keys import build_event_wait_key
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState
-from abstractruntime.core.runtime import Runtime
 from abstractruntime.core.waiters import event_keys_of, find_waiters
 from abstractruntime.storage.base import QueryableRunStore
 
+from ._host_runtime import HostRuntime, environment_of, state_of
 from ._turns import TURN_STEPS, Report, Turns
 from .registry import WorkflowRegistry
 
@@ -43,20 +42,21 @@ class HostCalls:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: HostRuntime,
         store: QueryableRunStore,
         registry: WorkflowRegistry,
         turns: Turns,
         report: Report,
     ) -> None:
         self._runtime = runtime
+        self._environment = environment_of(runtime)
         self._store = store
         self._registry = registry
         self._turns = turns
         self._report = report
 
     def resume_event(self, *, run_id: str, wait_key: str, payload: Any) -> RunState:
-        run = self._runtime.get_state(run_id)
+        run = state_of(self._runtime, run_id)
         waiting_of(run)
         return self._resume(run, wait_key, payload, TURN_STEPS)
 
@@ -108,10 +108,6 @@ class HostCalls:
         waiting = self._store.list_runs(status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=limit)
         return [run for run in waiting if key in event_keys_of(run)]
 
-    @property
-    def _environment(self) -> Environment:
-        return self._runtime.environment
-
     def _deliver(
         self, listener: RunState, key: str, envelope: dict[str, Any], max_steps: int
     ) -> RunState | None:
@@ -141,9 +137,9 @@ class HostCalls:
     def _waiting_parent(self, child_run_id: str) -> RunState | None:
         """By the child's own word; else, for a child stored elsewhere, whoever says it waits for it."""
         try:
-            parent_run_id = self._runtime.get_state(child_run_id).parent_run_id
+            parent_run_id = state_of(self._runtime, child_run_id).parent_run_id
             if parent_run_id:
-                parent = self._runtime.get_state(parent_run_id)
+                parent = state_of(self._runtime, parent_run_id)
                 if _waits_for(parent, child_run_id):
                     return parent
         except UnknownRunError:

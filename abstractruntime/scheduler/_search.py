@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from abstractruntime.core.control import is_paused
 from abstractruntime.core.errors import UnknownWorkflowError
@@ -15,7 +16,7 @@ from abstractruntime.storage.due_runs import DueRun, DueRunStore
 from ._turns import Report, Turn, TurnKind, Turns
 from .registry import WorkflowRegistry
 
-__all__ = ["Search"]
+__all__ = ["Listed", "Search", "listed"]
 
 _UNBOUNDED = 2**31 - 1
 _WIDER = 4
@@ -105,14 +106,13 @@ class Search:
             workflow = self._registry.get(left.workflow_id)
             if workflow is None or self._is_busy(run_id) or self._turns.backoff.rests(run_id):
                 continue
-            kind = TurnKind.RECOVER if left.raised else TurnKind.CONTINUE
-            yield Turn(run_id, workflow, kind, left.seen_at)
+            yield Turn(run_id, workflow, left.next_turn, left.seen_at)
 
     def abandoned(self, now: datetime, *, after_s: float) -> Iterator[Turn]:
         """RUNNING runs that nobody has moved for ``after_s`` seconds."""
         before = now - timedelta(seconds=after_s)
         mine = self._turns.left()
-        for run_id, workflow_id, updated_at in self._running():
+        for run_id, workflow_id, updated_at in listed(self._store, RunStatus.RUNNING, _UNBOUNDED):
             workflow = self._registry.get(workflow_id)  # one of another process's workflows is its business
             if workflow is None or run_id in mine or self._is_busy(run_id):
                 continue
@@ -120,14 +120,24 @@ class Search:
                 continue
             yield Turn(run_id, workflow, TurnKind.RECOVER, updated_at)
 
-    def _running(self) -> Iterator[tuple[str, str, str]]:
-        index = getattr(self._store, "list_run_index", None)
-        if index is None:
-            for run in self._store.list_runs(status=RunStatus.RUNNING, limit=_UNBOUNDED):
-                yield run.run_id, run.workflow_id, run.updated_at
-        else:
-            for row in index(status=RunStatus.RUNNING, limit=_UNBOUNDED):
-                yield row["run_id"], row["workflow_id"], row["updated_at"] or ""
+
+class Listed(NamedTuple):
+    """What a listing tells of a run."""
+
+    run_id: str
+    workflow_id: str
+    updated_at: str
+
+
+def listed(store: QueryableRunStore, status: RunStatus, limit: int) -> Iterator[Listed]:
+    """Runs of this status, most recently updated first, without reading them where the store can."""
+    index = getattr(store, "list_run_index", None)
+    if index is None:
+        for run in store.list_runs(status=status, limit=limit):
+            yield Listed(run.run_id, run.workflow_id, run.updated_at)
+    else:
+        for row in index(status=status, limit=limit):
+            yield Listed(row["run_id"], row["workflow_id"], row["updated_at"] or "")
 
 
 def _unregistered_key(run_id: str) -> str:

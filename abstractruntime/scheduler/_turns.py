@@ -9,12 +9,11 @@ from enum import Enum
 from threading import Lock
 
 from abstractruntime.core.models import RunState, RunStatus
-from abstractruntime.core.persistence import Persistence
-from abstractruntime.core.runtime import Runtime
 from abstractruntime.core.spec import WorkflowSpec
 
 from ._backoff import Backoff
 from ._claims import claim_due, claim_running
+from ._host_runtime import HostRuntime, environment_of, stores_of
 
 __all__ = ["TURN_STEPS", "Report", "RunFailed", "RunResumed", "SchedulerStats", "Turn", "TurnKind", "Turns"]
 
@@ -119,10 +118,17 @@ class TurnKind(Enum):
 
     WAKE = "wake"
     """Its time has come."""
+    RETRY = "retry"
+    """Its time has come, but the turn that it got raised."""
     RECOVER = "recover"
-    """It was left RUNNING, or its last turn raised."""
+    """It was left RUNNING, or its last turn after that raised."""
     CONTINUE = "continue"
     """It used up the steps of its last turn."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the turn serves a wait that is over: what a poll is for (`spec/02 §13.3`)."""
+        return self in (TurnKind.WAKE, TurnKind.RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +149,26 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A run that this scheduler left RUNNING."""
+    """A run that this scheduler left RUNNING.
+
+    Attributes:
+        workflow_id: what it runs.
+        seen_at: its ``updated_at`` then.
+        next_turn: what its next turn is for.
+    """
 
     workflow_id: str
     seen_at: str | None
-    raised: bool
+    next_turn: TurnKind
 
 
 class Turns:
     """Takes turns, and remembers the runs it left RUNNING."""
 
-    def __init__(self, runtime: Runtime, report: Report) -> None:
+    def __init__(self, runtime: HostRuntime, report: Report) -> None:
         self._runtime = runtime
-        self._stores = Persistence(runtime.run_store, runtime.ledger_store)
+        self._environment = environment_of(runtime)
+        self._stores = stores_of(runtime)
         self._report = report
         self._lock = Lock()
         self._left: dict[str, Left] = {}
@@ -193,10 +206,10 @@ class Turns:
         self._forget(state.run_id)
         if state.status is RunStatus.RUNNING:
             with self._lock:
-                self._left[state.run_id] = Left(state.workflow_id, state.updated_at, raised=False)
+                self._left[state.run_id] = Left(state.workflow_id, state.updated_at, TurnKind.CONTINUE)
 
     def _claim(self, turn: Turn) -> bool:
-        env = self._runtime.environment
+        env = self._environment
         if turn.kind is TurnKind.WAKE:
             return claim_due(self._stores, env, turn.run_id)
         return claim_running(self._stores, env, turn.run_id, turn.seen_at)
@@ -216,6 +229,7 @@ class Turns:
             state = None
         self._forget(turn.run_id)
         if state is not None and state.status is RunStatus.RUNNING:
+            again = TurnKind.RETRY if turn.kind.is_due else TurnKind.RECOVER
             with self._lock:
-                self._left[turn.run_id] = Left(state.workflow_id, state.updated_at, raised=True)
+                self._left[turn.run_id] = Left(state.workflow_id, state.updated_at, again)
         self._report.failed(turn.run_id, failure)

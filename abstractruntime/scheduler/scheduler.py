@@ -11,10 +11,11 @@ from typing import Any
 
 from abstractruntime.core.errors import InvalidInputError
 from abstractruntime.core.models import RunState, WaitReason
-from abstractruntime.core.runtime import Runtime
 from abstractruntime.storage.base import DEFAULT_LIMIT, QueryableRunStore
 
+from ._ended_runs import look_at_ended_runs
 from ._host_calls import HostCalls
+from ._host_runtime import HostRuntime, environment_of, last_words_of
 from ._poller import Poller
 from ._pool import WorkerPool
 from ._search import Search
@@ -34,7 +35,9 @@ class Scheduler:
     Several schedulers may share a store: a run is claimed before it is driven, and one of them wins.
 
     Args:
-        runtime: its run store must be a `QueryableRunStore`.
+        runtime: its run store must be a `QueryableRunStore`. One that you wrote needs ``run_store``, ``tick``
+            and ``resume``; without ``environment`` the clock is the system's, without ``ledger_store`` a
+            run's waking is in no ledger.
         registry: the workflows this process can run.
         poll_interval_s: seconds between the end of one poll and the next.
         max_errors_kept: how many errors ``stats.errors`` keeps; 0 keeps none.
@@ -55,7 +58,7 @@ class Scheduler:
     def __init__(
         self,
         *,
-        runtime: Runtime,
+        runtime: HostRuntime,
         registry: WorkflowRegistry,
         poll_interval_s: float = 1.0,
         max_errors_kept: int = 100,
@@ -75,7 +78,7 @@ class Scheduler:
                 "Scheduler needs max_errors_kept >= 0, max_workers >= 1 and poll_interval_s >= 0; got "
                 f"{max_errors_kept}, {max_workers} and {poll_interval_s}"
             )
-        self._environment = runtime.environment
+        self._environment = environment_of(runtime)
         self._interval_s = poll_interval_s
         self._max_workers = max_workers
         self._recover_after_s = recover_running_after_s
@@ -85,6 +88,8 @@ class Scheduler:
         self._turns = Turns(runtime, self._report)
         self._search = Search(store, registry, self._turns, self._report, self._is_busy)
         self._host = HostCalls(runtime, store, registry, self._turns, self._report)
+        self._look_at_ended = partial(look_at_ended_runs, last_words_of(runtime), store, registry)
+        self._has_looked = False
         self._lock = Lock()
         self._poller: Poller | None = None
 
@@ -107,7 +112,8 @@ class Scheduler:
     # -- thread ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Poll in the background, at once and then every ``poll_interval_s``.
+        """Poll in the background, at once and then every ``poll_interval_s``. After the first poll the newest
+        ended runs get the ledger records that a process which died has left out (`spec/02 §9`).
 
         Raises:
             RuntimeError: it does already, or what `stop` left behind is still busy.
@@ -120,6 +126,7 @@ class Scheduler:
                     "Scheduler is already running: a run that it drove before stop() is not at its end yet"
                 )
             self._next_recovery = 0.0
+            self._has_looked = False
             self._poller = Poller(
                 self._poll, self._go_on, interval_s=self._interval_s, size=self._max_workers
             )
@@ -144,6 +151,9 @@ class Scheduler:
             self._turns.backoff.forget_old()
         except Exception as exc:
             self._report.cycle_failed(exc)
+        if not self._has_looked:
+            self._has_looked = True
+            self._look_at_ended()
 
     def _go_on(self, pool: WorkerPool) -> None:
         self._submit(pool, self._search.left())
@@ -162,9 +172,11 @@ class Scheduler:
         return self._search.abandoned(self._environment.now(), after_s=self._recover_after_s)
 
     def poll_once(self) -> int:
-        """One cycle in the calling thread, one run after the other; the number of runs resumed.
+        """One cycle in the calling thread, one run after the other; how many runs were resumed because their
+        time had come.
 
-        At most 100 due runs are driven, and each run takes at most 100 steps.
+        At most 100 due runs are driven, and each run takes at most 100 steps. Runs that were left RUNNING go
+        on as well (S-12): `stats` counts those that were taken up again, the returned number doesn't.
         """
         now = self._report.polled()
         found = [
@@ -172,7 +184,8 @@ class Scheduler:
             *self._search.left(),
             *self._abandoned(),
         ]
-        return sum(self._turns.take(turn) for turn in found)
+        taken = [turn for turn in found if self._turns.take(turn)]
+        return sum(turn.kind.is_due for turn in taken)
 
     # -- host calls -----------------------------------------------------------------------------
 

@@ -7,11 +7,18 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from abstractruntime.core.errors import RuntimeFault
+from abstractruntime.core.models import utc_now_iso
 
-from .artifact_ids import get_artifact_id, is_artifact_ref
+from .artifact_ids import (
+    compute_artifact_id,
+    compute_blob_id,
+    get_artifact_id,
+    is_artifact_ref,
+    validate_artifact_id,
+)
 
 __all__ = [
     "DEFAULT_TYPE",
@@ -21,11 +28,23 @@ __all__ = [
     "CorruptArtifactError",
     "as_bytes",
     "merged",
+    "metadata_of",
     "newest_first",
     "resolve_artifact",
 ]
 
-DEFAULT_TYPE = "application/octet-stream"
+
+class _Unsaid(str):
+    """A text that can be told from an equal one by its identity."""
+
+    __slots__ = ()
+
+
+_BYTES = "application/octet-stream"
+
+DEFAULT_TYPE: Final[str] = _Unsaid(_BYTES)
+"""The default of ``content_type``: *this* object means that the caller said none, an equal text that the
+content really is of this type. `ArtifactMetadata` holds plain text."""
 
 
 class CorruptArtifactError(RuntimeFault, ValueError):
@@ -131,8 +150,8 @@ class ArtifactStore(ABC):
         """Keep the content.
 
         Without an explicit id it comes from content and run, so the same bytes in the same run are one
-        artifact: it keeps its first ``created_at``, gets the new tags beside the old ones, and the new type
-        unless that is just the default. An explicit id replaces what it named before.
+        artifact: it gets the new ``created_at``, the new tags beside the old ones (D-11), and the new
+        type if one is said. An explicit id replaces what it named before.
 
         Raises:
             TypeError: ``content`` is not bytes-like.
@@ -242,12 +261,41 @@ def newest_first(found: Iterable[ArtifactMetadata], limit: int) -> list[Artifact
     return sorted(found, key=lambda metadata: metadata.created_at, reverse=True)[: max(0, limit)]
 
 
-def merged(earlier: ArtifactMetadata, later: ArtifactMetadata) -> ArtifactMetadata:
-    """The same content stored again under the id computed from it: nothing known of it is lost."""
-    is_vague = later.content_type == DEFAULT_TYPE
+def metadata_of(
+    content: bytes,
+    *,
+    content_type: str,
+    run_id: str | None,
+    tags: Mapping[str, str] | None,
+    artifact_id: str | None,
+) -> ArtifactMetadata:
+    """What is known of a content that is stored now with these arguments of `ArtifactStore.store`.
+
+    Raises:
+        InvalidInputError: `validate_artifact_id` refuses the id.
+    """
+    own_id = compute_artifact_id(content, run_id=run_id) if artifact_id is None else artifact_id
+    validate_artifact_id(own_id)
+    return ArtifactMetadata(
+        own_id,
+        _BYTES if content_type is DEFAULT_TYPE else content_type,
+        len(content),
+        utc_now_iso(),
+        compute_blob_id(content),
+        run_id,
+        dict(tags or {}),
+    )
+
+
+def merged(earlier: ArtifactMetadata, later: ArtifactMetadata, said_type: str) -> ArtifactMetadata:
+    """The same content stored again under the id computed from it: the newer call counts, and what only the
+    earlier one said is kept.
+
+    Args:
+        said_type: ``content_type`` as the newer call got it.
+    """
     return replace(
         later,
-        created_at=earlier.created_at,
-        content_type=earlier.content_type if is_vague else later.content_type,
+        content_type=earlier.content_type if said_type is DEFAULT_TYPE else later.content_type,
         tags={**earlier.tags, **later.tags},
     )

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from abstractruntime.core.models import utc_now_iso
-
 from .artifact_base import (
     DEFAULT_TYPE,
     Artifact,
@@ -17,9 +15,10 @@ from .artifact_base import (
     CorruptArtifactError,
     as_bytes,
     merged,
+    metadata_of,
     newest_first,
 )
-from .artifact_ids import compute_artifact_id, compute_blob_id, validate_artifact_id
+from .artifact_ids import compute_blob_id, validate_artifact_id
 from .artifact_index import ArtifactIndex
 from .artifact_meta import read_metadata, write_metadata
 from .file_locks import locked
@@ -61,18 +60,15 @@ class FileArtifactStore(ArtifactStore):
     ) -> ArtifactMetadata:
         """See `ArtifactStore.store`."""
         kept = as_bytes(content)
-        new_id = compute_artifact_id(kept, run_id=run_id) if artifact_id is None else artifact_id
-        validate_artifact_id(new_id)  # before anything is written
-        blob_id = compute_blob_id(kept)
-        metadata = ArtifactMetadata(
-            new_id, content_type, len(kept), utc_now_iso(), blob_id, run_id, dict(tags or {})
+        metadata = metadata_of(  # refuses an id before anything is written
+            kept, content_type=content_type, run_id=run_id, tags=tags, artifact_id=artifact_id
         )
         # Alone, because what is known of the artifact is read, merged and written back.
         with locked(self._lock_file, alone=True):
             if artifact_id is None:
-                metadata = self._with_what_is_known(metadata)
-            self._keep_blob(blob_id, kept)
-            write_metadata(self._ref_path(new_id), metadata)
+                metadata = self._with_what_is_known(metadata, content_type)
+            self._keep_blob(compute_blob_id(kept), kept)
+            write_metadata(self._ref_path(metadata.artifact_id), metadata)
         return metadata
 
     def load(self, artifact_id: str) -> Artifact | None:
@@ -184,12 +180,12 @@ class FileArtifactStore(ArtifactStore):
                 report["bytes_reclaimed"] += size
         return report
 
-    def _with_what_is_known(self, metadata: ArtifactMetadata) -> ArtifactMetadata:
+    def _with_what_is_known(self, metadata: ArtifactMetadata, said_type: str) -> ArtifactMetadata:
         try:
             earlier = self.get_metadata(metadata.artifact_id)
         except ValueError:  # damaged: storing again mends it
             return metadata
-        return metadata if earlier is None else merged(earlier, metadata)
+        return metadata if earlier is None else merged(earlier, metadata, said_type)
 
     def _keep_blob(self, blob_id: str, content: bytes) -> None:
         path = self._blob_path(blob_id)

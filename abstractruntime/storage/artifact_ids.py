@@ -8,6 +8,8 @@ from typing import Any
 
 from abstractruntime.core.errors import InvalidInputError
 
+from .file_names import MAX_BYTES
+
 __all__ = [
     "artifact_ref",
     "compute_artifact_id",
@@ -19,6 +21,8 @@ __all__ = [
 
 _REF_KEY = "$artifact"
 _VALID_ID = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN = 40
+"""Characters of an over-long id in its error."""
 
 
 def compute_artifact_id(content: bytes, *, run_id: str | None = None) -> str:
@@ -35,16 +39,21 @@ def compute_blob_id(content: bytes) -> str:
 
 
 def validate_artifact_id(artifact_id: str) -> None:
-    """Refuse ids that could not be file names everywhere.
+    """Refuse ids that could not be file names everywhere; all stores ask it, for reading too.
 
     Raises:
-        InvalidInputError: it is empty or has a character other than ``A-Z a-z 0-9 _ -``.
+        InvalidInputError: it is empty, has a character other than ``A-Z a-z 0-9 _ -``, or more than 200.
     """
     if not artifact_id:
         raise InvalidInputError("artifact_id cannot be empty")
     if not isinstance(artifact_id, str) or _VALID_ID.fullmatch(artifact_id) is None:
         raise InvalidInputError(
             f"Invalid artifact_id '{artifact_id}': only A-Z, a-z, 0-9, '_' and '-' are allowed"
+        )
+    if len(artifact_id) > MAX_BYTES:  # one byte each, as they are now
+        raise InvalidInputError(
+            f"Invalid artifact_id '{artifact_id[:_SHOWN]}…': {len(artifact_id)} characters, at most "
+            f"{MAX_BYTES} are allowed"
         )
 
 

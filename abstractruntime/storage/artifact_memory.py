@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from threading import RLock
 
-from abstractruntime.core.models import utc_now_iso
-
 from .artifact_base import (
     DEFAULT_TYPE,
     Artifact,
@@ -14,9 +12,10 @@ from .artifact_base import (
     ArtifactStore,
     as_bytes,
     merged,
+    metadata_of,
     newest_first,
 )
-from .artifact_ids import compute_artifact_id, compute_blob_id, validate_artifact_id
+from .artifact_ids import validate_artifact_id
 
 __all__ = ["InMemoryArtifactStore"]
 
@@ -40,16 +39,15 @@ class InMemoryArtifactStore(ArtifactStore):
     ) -> ArtifactMetadata:
         """See `ArtifactStore.store`."""
         kept = as_bytes(content)
-        new_id = compute_artifact_id(kept, run_id=run_id) if artifact_id is None else artifact_id
-        validate_artifact_id(new_id)
-        metadata = ArtifactMetadata(
-            new_id, content_type, len(kept), utc_now_iso(), compute_blob_id(kept), run_id, dict(tags or {})
+        metadata = metadata_of(
+            kept, content_type=content_type, run_id=run_id, tags=tags, artifact_id=artifact_id
         )
+        new_id = metadata.artifact_id
         with self._lock:
             earlier = self._artifacts.get(new_id)
             if earlier is not None:
                 if artifact_id is None:
-                    metadata = merged(earlier.metadata, metadata)
+                    metadata = merged(earlier.metadata, metadata, content_type)
                 if earlier.metadata.run_id != run_id:
                     self._leave_run(earlier.metadata)
             self._artifacts[new_id] = Artifact(metadata, kept)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from abstractruntime.core.errors import InvalidInputError
 
-__all__ = ["checked_id", "is_file_id"]
+__all__ = ["MAX_BYTES", "checked_id", "is_file_id"]
 
 MAX_BYTES = 200
 """Leaves room for prefix, suffix and a temporary name within the 255 bytes of a file name."""

@@ -19,7 +19,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.errors import ConcurrentUpdateError
-from abstractruntime.core.models import utc_now_iso
 
 from .artifact_base import (
     DEFAULT_TYPE,
@@ -29,9 +28,10 @@ from .artifact_base import (
     CorruptArtifactError,
     as_bytes,
     merged,
+    metadata_of,
     newest_first,
 )
-from .artifact_ids import compute_artifact_id, compute_blob_id, validate_artifact_id
+from .artifact_ids import compute_blob_id, validate_artifact_id
 from .artifact_meta import parse_metadata
 from .json_text import encode
 from .object_bucket import Bucket, Found
@@ -102,17 +102,15 @@ class ObjectArtifactStore(ArtifactStore):
             ConcurrentUpdateError: others keep changing the same artifact; try again.
         """
         kept = as_bytes(content)
-        new_id = compute_artifact_id(kept, run_id=run_id) if artifact_id is None else artifact_id
-        validate_artifact_id(new_id)
-        blob_id = compute_blob_id(kept)
-        metadata = ArtifactMetadata(
-            new_id, content_type, len(kept), utc_now_iso(), blob_id, run_id, dict(tags or {})
+        metadata = metadata_of(
+            kept, content_type=content_type, run_id=run_id, tags=tags, artifact_id=artifact_id
         )
+        new_id, blob_id = metadata.artifact_id, compute_blob_id(kept)
         _encoded(metadata)  # refuses tags that are not JSON before anything is written
         self._bucket.put(blob_key(blob_id), kept)  # also when it is there: it may be damaged
         self._mark(metadata)
         with self._locks[hash(new_id) % _LOCKS]:
-            earlier, metadata = self._put_ref(metadata, merging=artifact_id is None)
+            earlier, metadata = self._put_ref(metadata, content_type if artifact_id is None else None)
         # A removal beside us may have taken what the ref relies on before it saw the ref.
         if not self._bucket.has(blob_key(blob_id)):
             self._bucket.put(blob_key(blob_id), kept)
@@ -123,14 +121,20 @@ class ObjectArtifactStore(ArtifactStore):
         return metadata
 
     def _put_ref(
-        self, metadata: ArtifactMetadata, *, merging: bool
+        self, metadata: ArtifactMetadata, merged_as: str | None
     ) -> tuple[ArtifactMetadata | None, ArtifactMetadata]:
-        """What was known before, and what is now."""
+        """What was known before, and what is now.
+
+        Args:
+            merged_as: the type as `store` got it, to keep what is known; ``None`` replaces it.
+        """
         key = _ref_key(metadata.artifact_id)
         for _ in range(_MAX_TRIES):
             found = self._bucket.get(key)
             earlier = _known(found, key)
-            wanted = merged(earlier, metadata) if merging and earlier is not None else metadata
+            wanted = metadata
+            if earlier is not None and merged_as is not None:
+                wanted = merged(earlier, metadata, merged_as)
             if self._bucket.put_over(key, _encoded(wanted), found):
                 return earlier, wanted
         raise ConcurrentUpdateError(

@@ -41,7 +41,7 @@ class OffloadingRunStore(RunStore):
     """Saves finished runs without their large values; running and waiting ones as they are.
 
     Of a finished run the whole ``output`` may be replaced, and of ``vars`` what lies below top-level keys
-    that start with ``_``; the user's own keys never. ``load`` doesn't resolve: see
+    that start with ``_``; the user's own keys never. ``load`` doesn't resolve: see `put_back` and
     `abstractruntime.storage.artifacts.resolve_artifact`.
 
     Args:

@@ -102,7 +102,7 @@ class SnapshotStore(ABC):
 
         Raises:
             InvalidInputError: its id can't be a part of a file name.
-            TypeError: it holds something that has no JSON form.
+            TypeError: it holds something that has no JSON form (not in memory: nothing is encoded there).
         """
 
     @abstractmethod
@@ -133,7 +133,11 @@ class SnapshotStore(ABC):
 
 
 class InMemorySnapshotStore(SnapshotStore):
-    """Snapshots in a dict. Hands out copies and refuses what files refuse."""
+    """Snapshots in a dict: keeps and returns the very objects it was given (`spec/02 §11`).
+
+    So a change made to one after `save` is a change of what is stored, and what has no JSON form may be in
+    it. `Snapshot.from_run` and `Snapshot.to_run` copy: the run itself is never shared.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -142,17 +146,15 @@ class InMemorySnapshotStore(SnapshotStore):
     def save(self, snapshot: Snapshot) -> None:
         """See `SnapshotStore.save`."""
         snapshot_id = checked_id(snapshot.snapshot_id, "snapshot_id")
-        encode(_to_dict(snapshot), f"snapshot '{snapshot_id}'")
         snapshot.updated_at = utc_now_iso()
         with self._lock:
-            self._snapshots[snapshot_id] = _copy(snapshot)
+            self._snapshots[snapshot_id] = snapshot
 
     def load(self, snapshot_id: str) -> Snapshot | None:
         """See `SnapshotStore.load`."""
         checked_id(snapshot_id, "snapshot_id")
         with self._lock:
-            found = self._snapshots.get(snapshot_id)
-        return None if found is None else _copy(found)
+            return self._snapshots.get(snapshot_id)
 
     def delete(self, snapshot_id: str) -> bool:
         """See `SnapshotStore.delete`."""
@@ -176,7 +178,7 @@ class InMemorySnapshotStore(SnapshotStore):
         """See `SnapshotStore.list`."""
         with self._lock:
             found = [*self._snapshots.values()]
-        return [_copy(snapshot) for snapshot in _matching(found, run_id, tag, query, limit)]
+        return _matching(found, run_id, tag, query, limit)
 
 
 class JsonSnapshotStore(SnapshotStore):
@@ -282,10 +284,6 @@ def _ids_by_run(snapshots: Iterable[Snapshot]) -> IdsByRun:
     for snapshot in snapshots:
         found.setdefault(snapshot.run_id, []).append(snapshot.snapshot_id)
     return found
-
-
-def _copy(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, tags=[*snapshot.tags], run_state=copied(snapshot.run_state))
 
 
 def answers(

@@ -98,7 +98,6 @@ def test_a_fetched_page() -> None:
     assert {key: value for key, value in record.items() if key not in ("artifacts", "created_at")} == {
         "tool_name": "fetch_url",
         "call_id": "c1",
-        "runtime_call_id": "rt1",
         "node_id": "node",
         "run_id": "r1",
         "workflow_id": "wf",
@@ -354,15 +353,24 @@ def test_a_result_whose_evidence_fails_stays_and_others_are_kept(monkeypatch: py
     assert [entry["call_id"] for entry in scene.entries()] == ["c2"]
 
 
-@pytest.mark.parametrize("runtime", ["text", {"memory_spans": "text"}])
-def test_variables_of_another_form_are_not_overwritten(runtime: Any) -> None:
+@pytest.mark.parametrize("runtime", ["text", {"memory_spans": "text"}, {"memory_spans": {"a": 1}}])
+def test_variables_of_another_form_count_as_empty(runtime: Any, caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene()
     scene.run.vars["_runtime"] = runtime
-    page = result(1, "fetch_url", output={"raw_text": "x"})
-    with pytest.raises(TypeError, match="r1"):
-        scene.record([call(1, "fetch_url")], [page])
-    assert page["output"] == {"raw_text": "x"}
-    assert scene.run.vars["_runtime"] == runtime
+    for number in (1, 2):
+        scene.record([call(number)], [result(number)])
+    assert [entry["call_id"] for entry in scene.entries()] == ["c1", "c2"]
+    (said,) = caplog.messages  # once
+    assert "of run 'r1' is a" in said
+
+
+@pytest.mark.parametrize("runtime", [None, {"memory_spans": None}])
+def test_no_index_is_nothing_to_talk_about(runtime: Any, caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.run.vars["_runtime"] = runtime
+    scene.record([call(1)], [result(1)])
+    assert len(scene.entries()) == 1
+    assert caplog.messages == []
 
 
 @pytest.mark.weakness("spec/03 §18.19")

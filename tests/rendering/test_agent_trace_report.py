@@ -87,7 +87,8 @@ def test_llm_call() -> None:
     assert "- **tool_calls_requested**:\n  - `look` (call_id=c1)\n" in text
     assert f"**Assistant content**\n{TICKS}markdown\nHello\n{TICKS}" in text
     assert "secret request" not in text
-    assert "- **tool_calls_requested**: none" in report(step("llm_call", result={"content": " "}))
+    for none in ({}, {"tool_calls": {}}, {"tool_calls": []}, {"tool_calls": None}):
+        assert "- **tool_calls_requested**: none" in report(step("llm_call", result={"content": " ", **none}))
 
 
 def test_tool_calls() -> None:

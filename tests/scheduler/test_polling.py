@@ -15,9 +15,11 @@ from abstractruntime import (
     RunStatus,
     Runtime,
     Scheduler,
+    StepPlan,
     WorkflowRegistry,
     WorkflowSpec,
 )
+from abstractruntime.core.spec import RunContext
 from abstractruntime.core.times import to_iso
 from tests.kernel.flows import asks, done, flow
 
@@ -239,8 +241,39 @@ def test_runs_left_running_by_a_lost_process_go_on(bench: Bench) -> None:
     assert scheduler.poll_once() == 0
     bench.clock.skip(61)
     assert bench.scheduler(recover_running_after_s=None).poll_once() == 0
-    assert scheduler.poll_once() == 1
+    assert scheduler.poll_once() == 0  # it counts those whose time has come (§13.3)
+    assert scheduler.stats.runs_resumed == 1
     assert bench.runtime.get_state(run.run_id).output == {"n": 5}
+
+
+@pytest.mark.weakness("spec/02 S-12")
+def test_a_poll_counts_what_was_due_and_no_recovery_however_often_it_is_tried(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [True]
+
+    def work(run: RunState) -> str:
+        if broken[0]:
+            raise RuntimeError("boom")
+        return "ok"
+
+    def node(run: RunState, context: RunContext) -> StepPlan:
+        work(run)
+        return done(run, context)
+
+    lost = bench.go(flow("lost", node=node), max_steps=0)
+    bench.clock.skip(61)
+    due = bench.go(timer(bench.inside(1), work))
+    bench.clock.skip(2)
+    scheduler = bench.scheduler()
+    assert scheduler.poll_once() == 0
+    assert scheduler.stats.runs_failed == 2
+    broken[0] = False
+    monkeypatch.setattr("abstractruntime.scheduler._backoff.time.monotonic", lambda: 1e12)
+    assert scheduler.poll_once() == 1  # the one that was due
+    for run in (lost, due):
+        assert bench.runtime.get_state(run.run_id).status is RunStatus.COMPLETED
+    assert scheduler.stats.runs_resumed == 2
 
 
 def test_a_run_somebody_drives_here_is_not_taken_for_abandoned(bench: Bench) -> None:
@@ -273,7 +306,8 @@ def test_one_of_two_schedulers_drives_a_run(open_stores: Callable[[], tuple[Any,
         _meet_after_search(bench, together, "list_due_wait_until" if what == "due" else "list_run_index")
     with ThreadPoolExecutor(2) as pool:
         counts = list(pool.map(lambda scheduler: scheduler.poll_once(), schedulers))
-    assert sum(counts) == 10
+    assert sum(counts) == (10 if what == "due" else 0)
+    assert sum(scheduler.stats.runs_resumed for scheduler in schedulers) == 10
     assert sorted(driven) == sorted(runs)
     for run_id in runs:
         assert first.runtime.get_state(run_id).status is RunStatus.COMPLETED

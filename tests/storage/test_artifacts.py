@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from abstractruntime.storage.artifacts import (
     validate_artifact_id,
 )
 from abstractruntime.storage.object_artifacts import ObjectArtifactStore
+from abstractruntime.storage.scoped_artifacts import ScopedArtifacts
 from abstractruntime.storage.sql import migrate
 from abstractruntime.storage.sql.artifact_store import SqlArtifactStore
 from abstractruntime.storage.sql.engine import open_database
@@ -85,6 +87,25 @@ def test_bad_ids_are_refused_everywhere(store: ArtifactStore, bad: str) -> None:
     assert store.list_all() == []
 
 
+@pytest.mark.weakness("spec/02 U-1")
+@pytest.mark.weakness("spec/02 U-6")
+def test_an_over_long_id_is_refused_everywhere_alike(store: ArtifactStore) -> None:
+    longest, longer = "a" * 200, "a" * 201
+    store.store(b"x", artifact_id=longest)
+    assert store.load_text(longest) == "x"
+    for use in (
+        validate_artifact_id,
+        store.load,
+        store.exists,
+        store.delete,
+        store.get_metadata,
+        lambda artifact_id: store.store(b"y", artifact_id=artifact_id),
+    ):
+        with pytest.raises(ValueError, match=r"^Invalid artifact_id 'a{40}…': 201 characters, at most 200"):
+            use(longer)
+    assert [metadata.artifact_id for metadata in store.list_all()] == [longest]
+
+
 def test_references() -> None:
     ref = artifact_ref("a1")
     assert ref == {"$artifact": "a1"}
@@ -142,15 +163,34 @@ def test_unknown_artifacts(store: ArtifactStore) -> None:
 @pytest.mark.weakness("spec/02 D-11")
 def test_same_content_again_loses_nothing(store: ArtifactStore) -> None:
     first = store.store(b"x", content_type="text/plain", run_id="r", tags={"a": "1", "b": "1"})
+    between = store.store(b"y", run_id="r")
     again = store.store(b"x", run_id="r", tags={"b": "2"})
     assert again.artifact_id == first.artifact_id
     assert store.get_metadata(first.artifact_id) == again
-    assert (again.created_at, again.content_type) == (first.created_at, "text/plain")
+    assert again.content_type == "text/plain"  # nobody said another one
     assert again.tags == {"a": "1", "b": "2"}
+    assert first.created_at < between.created_at < again.created_at
+    assert store.list_all() == store.search(run_id="r") == [again, between]
     assert store.store(b"x", content_type="text/html", run_id="r").content_type == "text/html"
+    octets = store.store(b"x", content_type="application/octet-stream", run_id="r")
+    assert octets.content_type == "application/octet-stream"  # this time somebody said so
+    found = store.get_metadata(first.artifact_id)
+    assert found == octets
+    assert type(octets.content_type) is str
     other = store.store(b"x", run_id="r2")
+    assert type(other.content_type) is str
     assert other.artifact_id != first.artifact_id
     assert other.blob_id == first.blob_id
+
+
+@pytest.mark.weakness("spec/02 D-11")
+def test_a_door_passes_on_that_no_type_was_said(store: ArtifactStore) -> None:
+    first = store.store(b"x", content_type="text/plain", run_id="r")
+    assert ScopedArtifacts(store, ["r"]).store(b"x", run_id="r").content_type == "text/plain"
+    for kind in (ArtifactStore, type(store)):
+        default = inspect.signature(kind.store).parameters["content_type"].default
+        assert (default, repr(default)) == ("application/octet-stream", "'application/octet-stream'")
+    assert store.exists(first.artifact_id)
 
 
 def test_explicit_id_replaces(store: ArtifactStore) -> None:

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from abstractruntime.core.models import utc_now_iso
-
 from ..artifact_base import (
     DEFAULT_TYPE,
     Artifact,
@@ -16,8 +14,9 @@ from ..artifact_base import (
     CorruptArtifactError,
     as_bytes,
     merged,
+    metadata_of,
 )
-from ..artifact_ids import compute_artifact_id, compute_blob_id, validate_artifact_id
+from ..artifact_ids import compute_blob_id, validate_artifact_id
 from ..json_text import decode, encode
 from . import deletion
 from .driver import Session
@@ -96,18 +95,16 @@ class SqlArtifactStore(ArtifactStore):
     ) -> ArtifactMetadata:
         """See `ArtifactStore.store`. Content and metadata are written in one transaction."""
         kept = as_bytes(content)
-        new_id = compute_artifact_id(kept, run_id=run_id) if artifact_id is None else artifact_id
-        validate_artifact_id(new_id)
-        metadata = ArtifactMetadata(
-            new_id, content_type, len(kept), utc_now_iso(), compute_blob_id(kept), run_id, dict(tags or {})
+        metadata = metadata_of(
+            kept, content_type=content_type, run_id=run_id, tags=tags, artifact_id=artifact_id
         )
         _row(metadata)  # refuses tags that are not JSON before anything is written
         with self._database.transaction() as session:
             _lock(session, _USE_BLOBS)
             # What is known of the artifact is read, merged and written back: one at a time.
-            lock_keys(session, [f"artifact:{new_id}"])
+            lock_keys(session, [f"artifact:{metadata.artifact_id}"])
             if artifact_id is None:
-                metadata = _with_what_is_known(session, metadata)
+                metadata = _with_what_is_known(session, metadata, content_type)
             blob = {"blob_id": metadata.blob_id, "size_bytes": len(kept), "content": kept}
             session.execute(_KEEP_BLOB, blob)
             session.execute(_KEEP_METADATA, _row(metadata))
@@ -208,10 +205,10 @@ def _lock(session: Session, lock: Statement) -> None:
         session.execute(lock)
 
 
-def _with_what_is_known(session: Session, metadata: ArtifactMetadata) -> ArtifactMetadata:
+def _with_what_is_known(session: Session, metadata: ArtifactMetadata, said_type: str) -> ArtifactMetadata:
     row = session.execute(_METADATA, {"artifact_id": metadata.artifact_id}).fetchone()
     try:
-        return metadata if row is None else merged(_metadata(row), metadata)
+        return metadata if row is None else merged(_metadata(row), metadata, said_type)
     except CorruptArtifactError:  # storing again mends it
         return metadata
 
