@@ -30,8 +30,8 @@ def evidence_entries(run: RunState, put_back: PutBack | None = None) -> list[dic
         spans = put_back(spans)
         if isinstance(spans, dict) and spans.keys() == {"$artifact"}:
             raise CorruptCheckpointError(
-                f"the evidence index of run '{run.run_id}' was moved to artifact '{spans['$artifact']}', which "
-                "is gone; restore it to list the run's evidence"
+                f"the evidence index of run '{run.run_id}' was moved to artifact '{spans['$artifact']}', "
+                "which is gone; restore it to list the run's evidence"
             )
     if not isinstance(spans, list):
         return []
