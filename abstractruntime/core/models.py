@@ -1,21 +1,19 @@
 """What a run is: its state, its waits, the plans its nodes return and the records it leaves.
 
-Everything here is JSON-like data without behaviour beyond its own shape (`spec/01 §2`). Enums are
-strings: a member compares equal to its value and serialises to it.
+Everything here is JSON-like data without behaviour beyond its own shape (`spec/01 §2`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
-from time import time_ns
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from .derived import without_derived
+from .kinds import TERMINAL_STATUSES, EffectType, RunStatus, StepStatus, WaitReason, member_of
 from .making import setters, wholly_frozen
+from .utc import utc_now, utc_now_iso
 
 __all__ = [
     "TERMINAL_STATUSES",
@@ -34,98 +32,8 @@ __all__ = [
 ]
 
 
-def utc_now() -> datetime:
-    """The current time as an aware UTC datetime."""
-    return datetime.now(timezone.utc)
-
-
-_SECOND = 1_000_000_000
-_this_second: tuple[int, str] = (-_SECOND, "")
-
-
-def utc_now_iso() -> str:
-    """The current UTC time as ISO 8601 text with offset, e.g. ``2026-01-02T03:04:05.678901+00:00``.
-
-    Called several times per step, so the text of the current second is kept.
-    """
-    global _this_second
-    nanos = time_ns()
-    second, text = _this_second
-    if not 0 <= nanos - second < _SECOND:
-        second = nanos - nanos % _SECOND
-        text = datetime.fromtimestamp(second // _SECOND, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.")
-        _this_second = (second, text)
-    # The leading 1 keeps the zeros that follow it; cutting text costs half of what a format does.
-    return f"{text}{str(_SECOND + nanos - second)[1:7]}+00:00"
-
-
-class RunStatus(str, Enum):
-    """Where a run stands. ``completed``, ``failed`` and ``cancelled`` are terminal (`spec/01 §2.1`)."""
-
-    RUNNING = "running"
-    WAITING = "waiting"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-TERMINAL_STATUSES = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
-
-
-class WaitReason(str, Enum):
-    """What a waiting run waits for."""
-
-    EVENT = "event"
-    UNTIL = "until"
-    USER = "user"
-    JOB = "job"
-    SUBWORKFLOW = "subworkflow"
-
-
-class StepStatus(str, Enum):
-    """The state that one ledger record tells of."""
-
-    STARTED = "started"
-    COMPLETED = "completed"
-    WAITING = "waiting"
-    FAILED = "failed"
-
-
-class EffectType(str, Enum):
-    """The kinds of effect a node may ask for (`spec/01 §2.1`)."""
-
-    WAIT_EVENT = "wait_event"
-    WAIT_UNTIL = "wait_until"
-    ASK_USER = "ask_user"
-    ANSWER_USER = "answer_user"
-    EMIT_EVENT = "emit_event"
-    LLM_CALL = "llm_call"
-    TOOL_CALLS = "tool_calls"
-    MEMORY_QUERY = "memory_query"
-    MEMORY_TAG = "memory_tag"
-    MEMORY_COMPACT = "memory_compact"
-    MEMORY_NOTE = "memory_note"
-    MEMORY_REHYDRATE = "memory_rehydrate"
-    MEMORY_KG_ASSERT = "memory_kg_assert"
-    MEMORY_KG_QUERY = "memory_kg_query"
-    MEMORY_KG_RESOLVE = "memory_kg_resolve"
-    VARS_QUERY = "vars_query"
-    START_SUBWORKFLOW = "start_subworkflow"
-
-
-_Member = TypeVar("_Member", bound=Enum)
-
 _FRESH: dict[str, Any] = {}
 """Stands for "a new dict" where an `Effect` is made without payload."""
-
-
-def _member(kind: type[_Member], given: _Member | str) -> _Member:
-    """The member that plain text stands for: enums are equal to their text, so hosts use either.
-
-    Raises:
-        ValueError: there is none.
-    """
-    return given if isinstance(given, kind) else kind(given)
 
 
 # Several times per step an enum is asked for its value: ``_value_`` is the attribute behind ``value``, which
@@ -223,7 +131,7 @@ class WaitState:
     details: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.reason = _member(WaitReason, self.reason)
+        self.reason = member_of(WaitReason, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """The nine fields in stored order, ``reason`` as its value (`spec/01 §2.6`)."""
@@ -284,7 +192,7 @@ class RunState:
     parent_run_id: str | None = None
 
     def __post_init__(self) -> None:
-        self.status = _member(RunStatus, self.status)
+        self.status = member_of(RunStatus, self.status)
         if isinstance(self.waiting, dict):
             self.waiting = WaitState.from_dict(self.waiting)
 
@@ -386,7 +294,7 @@ class StepRecord:
     signature: str | None = None
 
     def __post_init__(self) -> None:
-        self.status = _member(StepStatus, self.status)
+        self.status = member_of(StepStatus, self.status)
 
     @classmethod
     def start(
