@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,7 @@ class ActorsForgotten(InMemoryRunStore):
 
 class AnythingIsTaken(InMemoryRunStore):
     def save(self, run: RunState) -> None:
-        try:
-            super().save(run)
-        except (TypeError, ValueError):
-            self._runs[run.run_id] = run
+        super().save(RunState.from_dict(json.loads(json.dumps(run.to_dict(), default=str))))
 
 
 class ReuseForgotten(InMemoryLedgerStore):
